@@ -1,0 +1,325 @@
+"""The command `vnftwin`. Exit codes: 0 done, 1 failed while running, 2 wrong input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from twin.errors import InputError, VnftwinError
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+DEFAULT_URL = f"http://{DEFAULT_LISTEN}"
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; every error is one line on stderr (a scenario's problems are one line each)."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        command: Command = arguments.command
+        return command(arguments)
+    except VnftwinError as error:
+        print("\n".join(f"vnftwin: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("vnftwin: interrupted; everything of this run has been removed", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vnftwin", description="Moves virtual network functions to where a digital twin says they should run."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_check, _add_run, _add_controller, _add_train, _add_evaluate, _add_import, _add_remote, _add_doctor):
+        add(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, run: Command, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_check(commands: Any) -> None:
+    parser = _add(commands, "check", check, "Validate a scenario and print a summary.")
+    parser.add_argument("scenario", help="a file, or the name of a shipped scenario (small, medium, abilene)")
+    parser.add_argument("--json", action="store_true", help="print the scenario as read, as JSON")
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from twin.scenario_file import dump_scenario, load_scenario, summarise
+
+    scenario = load_scenario(arguments.scenario)
+    print(dump_scenario(scenario) if arguments.json else summarise(scenario))
+    return 0
+
+
+def _add_run(commands: Any) -> None:
+    parser = _add(commands, "run", run, "Run a scenario live: emulated network, containers, traffic and controller.")
+    parser.add_argument("scenario", help="a file, or the name of a shipped scenario")
+    parser.add_argument("--duration", type=_seconds, default=120.0, metavar="S", help="seconds of traffic (120)")
+    parser.add_argument("--policy", default="", metavar="P", help="stay, random, threshold, greedy or a policy file"
+                        " (default: the trained A2C policy of the scenario)")  # fmt: skip
+    parser.add_argument("--compare", default="", metavar="P,...", help="then run these policies too, same seed, and"
+                        " print them side by side (each takes as long again)")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="the same loop over the simulator: touches nothing")
+    parser.add_argument("--report", type=Path, default=Path("report"), metavar="DIR", help="folder to write (report)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of traffic and policy (1)")
+    parser.add_argument("--engine", choices=["docker", "process"], default="", help="container engine"
+                        " (default: docker where it can run, else processes in namespaces)")  # fmt: skip
+    parser.add_argument("--listen", type=_address, default=_address(DEFAULT_LISTEN), metavar="HOST:PORT",
+                        help=f"address of REST and metrics ({DEFAULT_LISTEN})")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from twin.scenario_file import load_scenario
+
+    scenario = load_scenario(arguments.scenario)
+    policies = [arguments.policy, *(p for p in arguments.compare.split(",") if p)]
+    for policy in policies:
+        _known_policy(policy)
+    _require_token(arguments.listen)
+    if arguments.dry_run:
+        from controller.dry_run import run_dry
+
+        return run_dry(scenario, policies, duration_s=arguments.duration, seed=arguments.seed)
+    from controller.report import print_report, save_plots
+
+    records = [_run_one(arguments, policy) for policy in policies]
+    if arguments.json:
+        print(json.dumps([r.as_json() for r in records]))
+    else:
+        print_report(Console(), records)
+    save_plots(arguments.report, records)
+    print(f"report: {arguments.report}/", file=sys.stderr)
+    return 0
+
+
+def _run_one(arguments: argparse.Namespace, policy: str) -> Any:
+    from controller.display import Display
+    from controller.run import RunOptions, run_live
+
+    options = RunOptions(
+        arguments.scenario, arguments.duration, policy, arguments.seed, arguments.engine, arguments.report,
+        arguments.listen, os.environ.get("VNFTWIN_TOKEN", ""),
+    )  # fmt: skip
+    console = Console(stderr=arguments.json)
+    with Display(console, title=f"{arguments.scenario}, {policy or 'a2c'}", duration_s=arguments.duration) as display:
+        return run_live(options, display)
+
+
+def _add_controller(commands: Any) -> None:
+    text = "Run the controller alone, for switches and engines that exist (the scenario names them)."
+    parser = _add(commands, "controller", controller, text)
+    parser.add_argument("scenario")
+    parser.add_argument("--policy", default="", metavar="P")
+    parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--listen", type=_address, default=_address(DEFAULT_LISTEN), metavar="HOST:PORT",
+                        help="address of REST and metrics")  # fmt: skip
+    parser.add_argument("--listen-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--openflow", type=_address, default=("127.0.0.1", 6653), metavar="HOST:PORT",
+                        help="address on which switches connect (127.0.0.1:6653)")  # fmt: skip
+    parser.add_argument("--journal", type=Path, default=Path("vnftwin-journal.db"), metavar="FILE")
+
+
+def controller(arguments: argparse.Namespace) -> int:
+    from controller.service import ServiceOptions, serve
+    from twin.scenario_file import load_scenario
+
+    scenario = load_scenario(arguments.scenario)
+    _known_policy(arguments.policy)
+    if arguments.listen_fd < 0:
+        _require_token(arguments.listen)
+    return serve(
+        scenario,
+        ServiceOptions(
+            policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, listen=arguments.listen,
+            listen_fd=arguments.listen_fd, openflow=arguments.openflow, journal=arguments.journal,
+            token=os.environ.get("VNFTWIN_TOKEN", ""),
+        ),
+    )  # fmt: skip
+
+
+def _add_train(commands: Any) -> None:
+    parser = _add(commands, "train", train, "Train a policy on the simulator of a scenario.")
+    parser.add_argument("scenario")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="POLICY", help="file to write (.safetensors)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--real-steps", type=_count, default=None, metavar="N", help="environment steps to learn from")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from controller.learn import train_policy
+
+    return train_policy(arguments.scenario, arguments.output, seed=arguments.seed, real_steps=arguments.real_steps)
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _add(commands, "evaluate", evaluate, "Compare policies on held-out seeds in the simulator.")
+    parser.add_argument("scenario", nargs="+")
+    parser.add_argument("--policy", default="", metavar="P", help="a trained policy file")
+    parser.add_argument("--policies", default="stay,random,threshold,greedy", metavar="P,...")
+    parser.add_argument("--seeds", type=_count, default=10, metavar="N")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from controller.learn import evaluate_policies
+
+    names = [p for p in arguments.policies.split(",") if p]
+    return evaluate_policies(arguments.scenario, [*names, arguments.policy], seeds=arguments.seeds, json_file=arguments.json)
+
+
+def _add_import(commands: Any) -> None:
+    parser = _add(commands, "import", import_file, "Turn Topology Zoo GraphML or SNDlib XML into a scenario.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="SCENARIO")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the rules that add servers and chains")
+
+
+def import_file(arguments: argparse.Namespace) -> int:
+    from twin.importers import import_network
+    from twin.scenario_file import dump_scenario, summarise
+
+    scenario = import_network(arguments.file, seed=arguments.seed)
+    try:
+        arguments.output.write_text(dump_scenario(scenario))
+    except OSError as error:
+        raise InputError(f"cannot write {arguments.output}: {error.strerror}") from None
+    print(summarise(scenario))
+    return 0
+
+
+def _add_remote(commands: Any) -> None:
+    for name, run_command, text in (
+        ("status", status, "Show what a running controller sees."),
+        ("move", move, "Ask a running controller to move a VNF."),
+        ("whatif", whatif, "Ask a running controller what a move would change."),
+    ):
+        parser = _add(commands, name, run_command, text)
+        if name != "status":
+            parser.add_argument("vnf", help="CHAIN.TYPE")
+            parser.add_argument("server")
+        if name == "move":
+            parser.add_argument("--wait", action="store_true", help="until the move has ended")
+            parser.add_argument("--key", default=None, help="idempotency key")
+        parser.add_argument("--url", default=DEFAULT_URL, help=f"address of the controller ({DEFAULT_URL})")
+        parser.add_argument("--json", action="store_true")
+
+
+def _client(arguments: argparse.Namespace) -> Any:
+    from controller.client import ControllerClient
+
+    return ControllerClient(arguments.url, token=os.environ.get("VNFTWIN_TOKEN", ""))
+
+
+def status(arguments: argparse.Namespace) -> int:
+    from controller.display import chain_table
+
+    summary = _client(arguments).get("state")
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        Console().print(chain_table({}, summary))
+    return 0
+
+
+def move(arguments: argparse.Namespace) -> int:
+    from controller.records import Refused
+
+    client = _client(arguments)
+    try:
+        record = client.move(arguments.vnf, arguments.server, key=arguments.key)
+    except Refused as refusal:
+        raise VnftwinError(f"refused: {refusal.reason}") from None
+    if arguments.wait:
+        record = client.wait_migration(record["id"], timeout_s=60.0)
+    print(json.dumps(record) if arguments.json else f"{record['id']} {record['status']} {record['error']}".rstrip())
+    return 1 if record["status"] in ("failed", "rolled_back") else 0
+
+
+def whatif(arguments: argparse.Namespace) -> int:
+    answer = _client(arguments).what_if(arguments.vnf, arguments.server)
+    if arguments.json:
+        print(json.dumps(answer))
+        return 0
+    print(f"delay {answer['delay_now_ms']:.2f} → {answer['delay_after_ms']:.2f} ms")
+    print(f"power {answer['power_now_w']:.1f} → {answer['power_after_w']:.1f} W (modelled)")
+    print("allowed" if answer["allowed"] else f"would be refused: {answer['reason']}")
+    return 0
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _add(commands, "doctor", doctor, "What this machine has and lacks, with the command that mends each lack.")
+    parser.add_argument("--json", action="store_true")
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from controller.doctor import examine
+
+    findings = examine()
+    lacking = [f for f in findings if not f.ok and f.needed]
+    if arguments.json:
+        print(json.dumps([{n: getattr(f, n) for n in ("name", "ok", "found", "mend", "needed")} for f in findings]))
+        return 1 if lacking else 0
+    table = Table("", "what", "found", "mend")
+    for finding in findings:
+        mark = "[green]ok[/green]" if finding.ok else "[red]lacks[/red]" if finding.needed else "[yellow]without[/yellow]"
+        table.add_row(mark, finding.name, finding.found, "" if finding.ok else finding.mend)
+    Console().print(table)
+    return 1 if lacking else 0
+
+
+def _known_policy(name: str) -> None:
+    """InputError before anything is started, not after."""
+    from agent.baselines import POLICY_NAMES
+
+    if name and name not in POLICY_NAMES and not Path(name).is_file():
+        raise InputError(f"unknown policy {name!r}: {', '.join(POLICY_NAMES)} or a policy file")
+
+
+def _require_token(listen: tuple[str, int]) -> None:
+    from controller.rest import needs_token
+
+    if needs_token(listen[0]) and not os.environ.get("VNFTWIN_TOKEN"):
+        raise InputError(f"listening on {listen[0]} needs a bearer token: set VNFTWIN_TOKEN, or listen on 127.0.0.1")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1.0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError("must be between 1 and 1000000 seconds")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What the controller keeps of decisions and migrations, and the requests it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from agent.decision import Prediction
+from twin.errors import InputError, VnftwinError
+
+
+class Mode(StrEnum):
+    """Who decides: the policy, a person whom the policy advises, or a person alone."""
+
+    AUTO = "auto"
+    ADVISE = "advise"
+    MANUAL = "manual"
+
+
+class MigrationStatus(StrEnum):
+    """`done`, `rolled_back` and `failed` are final; `failed` needs a person and says what."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+class UnknownName(InputError):
+    """A VNF, server, chain or migration that the scenario does not have."""
+
+
+class Refused(VnftwinError):
+    """A migration that is not allowed now; `reason` is the verdict's name for it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """One step of a migration and how long it took, in milliseconds."""
+
+    name: str
+    started_s: float
+    took_ms: float = 0.0
+    undone: bool = False
+
+
+@dataclass(slots=True)
+class MigrationRecord:
+    """One migration from request to its end; the predicted and the observed effect stand side by side."""
+
+    id: str
+    vnf: str
+    source: str
+    target: str
+    reason: str
+    requested_s: float
+    status: MigrationStatus = MigrationStatus.PENDING
+    error: str = ""
+    key: str | None = None
+    steps: list[StepRecord] = field(default_factory=list)
+    predicted: Prediction | None = None
+    observed_delay_before_ms: float | None = None
+    observed_delay_after_ms: float | None = None
+    probes_lost: int = 0
+    ended_s: float | None = None
+
+    @property
+    def took_ms(self) -> float:
+        return 0.0 if self.ended_s is None else 1000.0 * (self.ended_s - self.requested_s)
+
+    def as_json(self) -> dict[str, object]:
+        return {**asdict(self), "status": self.status.value, "took_ms": round(self.took_ms, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """One tick of the loop: what was decided, why, and what it cost to decide (milliseconds)."""
+
+    id: int
+    at_s: float
+    decision: str
+    reason: str
+    policy: str
+    took_ms: float
+    vnf: str = ""
+    target: str = ""
+    allowed: bool = True
+    prediction: Prediction | None = None
+    migration: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+Json = Mapping[str, object]

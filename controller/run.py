@@ -1,0 +1,260 @@
+"""`vnftwin run`: emulated network, containers, traffic and controller, from start to the table at the end.
+
+Three processes: this one (draws progress, keeps the record), the test bed in its private namespaces, and the
+controller inside those same namespaces. REST's listening socket is opened here, in the host's network, and handed
+to the controller, so that a browser or Prometheus on the host reaches a controller that lives in a private network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from controller.client import ControllerClient, Unreachable
+from controller.testbed import Event, TestBedProcess
+from twin.errors import EnvironmentLack, InputError, VnftwinError
+
+START_TIMEOUT_S = 180.0  # the first start builds the VNF image
+READY_TIMEOUT_S = 60.0
+LEDGER_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run is asked to do. `rates_pps` overrides the scenario's traffic with steady packet rates."""
+
+    scenario: str
+    duration_s: float
+    policy: str
+    seed: int
+    engine: str
+    report: Path
+    listen: tuple[str, int]
+    token: str = ""
+    rates_pps: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def policy_label(self) -> str:
+        """The policy's name as part of a file name."""
+        return Path(self.policy or "a2c").stem
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What one run measured: the traffic's own ledger, the controller's summary, decisions and migrations."""
+
+    policy: str
+    duration_s: float
+    ledger: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    migrations: list[dict[str, Any]] = field(default_factory=list)
+    seconds: list[dict[str, Any]] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def policy_name(self) -> str:
+        return Path(self.policy or "a2c").stem
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.as_json(), indent=1))
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Watcher:
+    """Receives what happens during a run; the display on a terminal is one (controller.display)."""
+
+    def progress(self, what: str) -> None:
+        """A step of the start-up or the end."""
+
+    def second(self, elapsed_s: float, traffic: Event, summary: Mapping[str, Any]) -> None:
+        """Once a second while traffic flows."""
+
+    def decided(self, decision: Mapping[str, Any]) -> None:
+        """A decision, once for each."""
+
+    def migrated(self, migration: Mapping[str, Any]) -> None:
+        """A migration came to its end."""
+
+
+def run_live(options: RunOptions, watcher: Watcher, *, actions: Sequence[Callable[[LiveRun], None]] = ()) -> RunRecord:
+    """One whole run. `actions` run in the middle of it, e.g. forced moves of a benchmark.
+
+    EnvironmentLack without root; InputError when the address to listen on is taken; TestBedFailed when it does not
+    start; after any of them, and after Ctrl-C, nothing of the run is left.
+    """
+    if os.geteuid() != 0:
+        raise EnvironmentLack("an emulated network needs root", "run the same command with sudo")
+    options.report.mkdir(parents=True, exist_ok=True)
+    with listening_socket(*options.listen) as listener, tempfile.TemporaryDirectory(prefix="vnftwin-") as run_dir:
+        return LiveRun(options, watcher, listener, Path(run_dir)).run(actions)
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. InputError when the address is taken or is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror} (choose another with --listen)") from None
+    return listener
+
+
+class LiveRun:
+    """One run while it goes on; `client` speaks to its controller, `bed` to its test bed."""
+
+    def __init__(self, options: RunOptions, watcher: Watcher, listener: socket.socket, run_dir: Path) -> None:
+        self.options, self.watcher, self._listener, self._run_dir = options, watcher, listener, run_dir
+        self.record = RunRecord(options.policy, options.duration_s)
+        host, port = listener.getsockname()[:2]
+        self.client = ControllerClient(f"http://{f'[{host}]' if ':' in host else host}:{port}", token=options.token)
+        self._decisions_seen, self._ended_migrations = 0, set[str]()
+        self._last_traffic: Event = {}
+
+    def run(self, actions: Sequence[Callable[[LiveRun], None]]) -> RunRecord:
+        began = time.monotonic()
+        options = self.options
+        with TestBedProcess(
+            options.scenario, self._run_dir, engine=options.engine, seed=options.seed, on_event=self._event
+        ) as self.bed:
+            ready = self.bed.wait_for("ready", timeout_s=START_TIMEOUT_S)
+            self._took("test bed", began)
+            with ControllerProcess(ready, self._listener, options) as self.controller:
+                self._wait_controller()
+                self._took("first packet can flow", began)
+                self._traffic(actions)
+                self._collect()
+        self.record.save(options.report / f"run-{options.policy_label}.json")
+        return self.record
+
+    def _traffic(self, actions: Sequence[Callable[[LiveRun], None]]) -> None:
+        self.bed.send("traffic_start", seed=self.options.seed, rates_pps=dict(self.options.rates_pps))
+        self._started = time.monotonic()
+        for action in actions:
+            action(self)
+        while (elapsed := time.monotonic() - self._started) < self.options.duration_s:
+            self.step(min(1.0, self.options.duration_s - elapsed))
+        self.watcher.progress("waiting for the last packets")
+        self.bed.send("traffic_stop")
+        self.record.ledger = dict(self.bed.wait_for("ledger", timeout_s=LEDGER_TIMEOUT_S))
+
+    def step(self, seconds: float = 1.0) -> None:
+        """Lets the run go on for a second, and shows what happened in it."""
+        time.sleep(seconds)
+        self.bed.drain()
+        self.controller.check()
+        try:
+            summary = self.client.get("state")
+            self._show_news()
+        except Unreachable:
+            return  # one slow answer is not the end of a run; `check` sees a controller that died
+        elapsed_s = time.monotonic() - self._started
+        keep = ("delay_ms", "expected_delay_ms", "stay_delay_ms", "power_w", "stay_power_w", "energy_j", "moves")
+        self.record.seconds.append({"t_s": elapsed_s, **{k: summary.get(k) for k in keep}, **self._last_traffic})
+        self.watcher.second(elapsed_s, self._last_traffic, summary)
+
+    def _show_news(self) -> None:
+        for decision in self.client.get("decisions"):
+            if decision["id"] > self._decisions_seen:
+                self._decisions_seen = decision["id"]
+                self.watcher.decided(decision)
+        for migration in self.client.get("migrations"):
+            if migration["ended_s"] is not None and migration["id"] not in self._ended_migrations:
+                self._ended_migrations.add(migration["id"])
+                self.watcher.migrated(migration)
+
+    def _collect(self) -> None:
+        self.record.summary = self.client.get("state")
+        self.record.decisions = self.client.get("decisions")
+        self.record.migrations = self.client.get("migrations")
+
+    def _event(self, event: Event) -> None:
+        if event["event"] == "progress":
+            self.watcher.progress(str(event.get("what")))
+        elif event["event"] == "traffic":
+            self._last_traffic = event
+        elif event["event"] == "roamed":
+            self.watcher.progress(f"user {event.get('endpoint')} roams to {event.get('to')}")
+
+    def _wait_controller(self) -> None:
+        self.watcher.progress("controller starts, chains are set up")
+        deadline, waiting_for = time.monotonic() + READY_TIMEOUT_S, "its REST interface"
+        while time.monotonic() < deadline:
+            self.controller.check()
+            try:
+                if not (waiting_for := self.client.waiting_for()):
+                    return
+            except Unreachable:
+                pass
+            time.sleep(0.1)
+        raise VnftwinError(f"controller was not ready within {READY_TIMEOUT_S:g} s, it waits for {waiting_for}")
+
+    def _took(self, what: str, began: float) -> None:
+        self.record.timings_s[what] = round(time.monotonic() - began, 2)
+
+
+class ControllerProcess:
+    """The controller inside the test bed's namespaces. Use as a context manager."""
+
+    def __init__(self, ready: Event, listener: socket.socket, options: RunOptions) -> None:
+        self._log = options.report / f"controller-{options.policy_label}.log"
+        service = [
+            sys.executable, "-m", "controller.cli", "controller", str(ready["scenario"]),
+            "--policy", options.policy, "--seed", str(options.seed), "--listen-fd", str(listener.fileno()),
+            "--journal", str(options.report / f"journal-{options.policy_label}.db"),
+        ]  # fmt: skip
+        self._command = ["nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--", *service]
+        self._listener = listener
+        self._environment = {**os.environ, "VNFTWIN_TOKEN": options.token}
+
+    def __enter__(self) -> ControllerProcess:
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment,
+                pass_fds=[self._listener.fileno()], start_new_session=True,
+            )  # fmt: skip
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The controller's own process as the host sees it (nsenter waits in front of it)."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return int(children[0]) if children else self._process.pid
+
+    def check(self) -> None:
+        """VnftwinError with its last line when the controller has ended."""
+        if self._process.poll() is not None:
+            lines = [line for line in self._log.read_text().splitlines() if line.strip()]
+            raise VnftwinError(f"controller ended: {lines[-1] if lines else 'without a word'} (log: {self._log})")
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except (OSError, ValueError):
+            self._process.kill()
+
