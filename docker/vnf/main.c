@@ -1,0 +1,172 @@
+/* vnf: one network function behind one port. See docs/vnf.md. */
+#define _GNU_SOURCE
+#include "control.h"
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage_text[] =
+    "usage: vnf (--config FILE | --config-base64 TEXT) [--control SOCKET] [--interface NAME]\n"
+    "       vnf ctl [--control SOCKET] REQUEST...      health | counters | configure [BASE64]\n"
+    "       vnf --version\n";
+
+struct arguments {
+    const char *config_path, *config_base64, *control_path, *interface;
+    bool version;
+};
+
+enum { EXIT_WRONG_INPUT = 2, MAX_EVENTS = 8 };
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void end(int signal)
+{
+    (void)signal;
+    _exit(0); /* at once: nothing is owed to anybody, what was received has been sent */
+}
+
+/* Process 1 of a container ignores signals that it does not handle. */
+static void handle_signals(void)
+{
+    const struct sigaction at_end = {.sa_handler = end}, ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGTERM, &at_end, NULL);
+    sigaction(SIGINT, &at_end, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static void watch(int poller, int fd, void *tag)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
+    if (fd >= 0 && epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0) {
+        fprintf(stderr, "vnf: epoll: %s\n", strerror(errno));
+        exit(1);
+    }
+}
+
+/* A new packet socket has to be watched; a closed one has left the poller by itself. */
+static void follow_port(struct vnf *vnf, int poller)
+{
+    const int index = vnf->port.index;
+    port_follow(&vnf->port);
+    if (vnf->port.index != index)
+        watch(poller, vnf->port.fd, &vnf->port.fd);
+}
+
+static void serve(struct vnf *vnf, struct control *control, int poller, void *tag)
+{
+    const uint64_t now_ns = clock_ns();
+    if (tag == &vnf->port.fd) {
+        vnf_forward(vnf, now_ns);
+    } else if (tag == &vnf->port.events) {
+        follow_port(vnf, poller);
+    } else if (tag == &control->fd) {
+        struct client *client = control_accept(control);
+        if (client != NULL)
+            watch(poller, client->fd, client);
+    } else {
+        control_serve(tag, vnf, now_ns);
+    }
+}
+
+static void run(struct vnf *vnf, struct control *control)
+{
+    struct epoll_event events[MAX_EVENTS];
+    const int poller = epoll_create1(EPOLL_CLOEXEC);
+    watch(poller, vnf->port.fd, &vnf->port.fd);
+    watch(poller, vnf->port.events, &vnf->port.events);
+    watch(poller, control->fd, &control->fd);
+    for (;;) {
+        const int count = epoll_wait(poller, events, MAX_EVENTS, -1);
+        for (int i = 0; i < count; i++)
+            serve(vnf, control, poller, events[i].data.ptr);
+    }
+}
+
+static int wrong(const char *message)
+{
+    fprintf(stderr, "vnf: %s\n", message);
+    return EXIT_WRONG_INPUT;
+}
+
+static bool parse_arguments(int argc, char **argv, struct arguments *out)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},    {"config-base64", required_argument, NULL, 'b'},
+        {"control", required_argument, NULL, 's'},   {"interface", required_argument, NULL, 'i'},
+        {"version", no_argument, NULL, 'v'},         {0}};
+    *out = (struct arguments){.control_path = "/run/vnf/control.sock", .interface = "eth0"};
+    for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c': out->config_path = optarg; break;
+        case 'b': out->config_base64 = optarg; break;
+        case 's': out->control_path = optarg; break;
+        case 'i': out->interface = optarg; break;
+        case 'v': out->version = true; break;
+        default: return false;
+        }
+    }
+    return true;
+}
+
+static bool configure(struct vnf *vnf, const struct arguments *arguments, char *error)
+{
+    char *text = arguments->config_path != NULL ? config_read(arguments->config_path, error)
+                                                : config_decode(arguments->config_base64, error);
+    const bool good = text != NULL && vnf_configure(vnf, text, error);
+    free(text);
+    return good;
+}
+
+static int run_vnf(const struct arguments *arguments)
+{
+    static struct vnf vnf;
+    static struct control control;
+    char error[ERROR_BYTES], message[ERROR_BYTES + 200];
+    vnf.started_ns = clock_ns();
+    vnf.config_path = arguments->config_path;
+    handle_signals();
+    if (!configure(&vnf, arguments, error)) {
+        const char *source = arguments->config_path ? arguments->config_path : "configuration";
+        snprintf(message, sizeof message, "%.180s: %s", source, error);
+        return wrong(message);
+    }
+    port_open(&vnf.port, arguments->interface);
+    control_open(&control, arguments->control_path);
+    run(&vnf, &control);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments;
+    const bool client = argc > 1 && strcmp(argv[1], "ctl") == 0;
+    if (!parse_arguments(argc - client, argv + client, &arguments)) {
+        fputs(usage_text, stderr);
+        return EXIT_WRONG_INPUT;
+    }
+    if (arguments.version) {
+        puts("vnf " VNF_VERSION);
+        return 0;
+    }
+    const int first = optind + client;
+    if (client && first < argc)
+        return control_ask(arguments.control_path, argc - first, argv + first);
+    if (client || first < argc || (arguments.config_path == NULL) == (arguments.config_base64 == NULL)) {
+        fputs(usage_text, stderr);
+        return EXIT_WRONG_INPUT;
+    }
+    return run_vnf(&arguments);
+}
