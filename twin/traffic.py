@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,8 +33,7 @@ def _trace_mean(points: tuple[tuple[float, float], ...]) -> float:
     span_s = points[-1][0] - points[0][0]
     if span_s <= 0.0:
         return points[-1][1]
-    parts = zip(points, points[1:], strict=False)
-    return sum(mbps * (after_s - at_s) for (at_s, mbps), (after_s, _) in parts) / span_s
+    return sum(mbps * (after_s - at_s) for (at_s, mbps), (after_s, _) in pairwise(points)) / span_s
 
 
 class TrafficSource:
