@@ -1,0 +1,120 @@
+"""Advantage actor-critic over a batch of environments, in one readable file.
+
+One round, with B environments, T slots and discount γ:
+
+    1. act: draw each action from the softmax over the *legal* actions; keep observation, action, reward
+    2. value every observation and every *successor*; a successor at a time limit is valued like any other, since a
+       network does not end when an episode does
+    3. δ_t = r_t + γ·V(s_{t+1}) − V(s_t);  advantage A_t = δ_t + γ·λ·A_{t+1}, the sum cut where an episode was cut
+    4. returns R_t = A_t + V(s_t)
+    5. loss = −mean(log π(a_t|s_t)·A_t) + c_v·mean((R_t − V(s_t))²) − c_e·mean(entropy of π(·|s_t))
+    6. one gradient step, its norm bounded
+
+Source: A2C from the paper; generalised advantage estimation, the numbers and the treatment of time limits are ours
+(docs/agent.md, "A2C").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agent.network import ObservationTensors, PolicyNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class A2CConfig:
+    """`discount` γ per slot, `gae` λ, `n_steps` T, `batch` B environments; coefficients c_v and c_e as above.
+
+    `entropy_coef` falls linearly to `entropy_final`, the learning rate linearly to a tenth, over a training run.
+    """
+
+    discount: float = 0.97
+    gae: float = 0.95
+    n_steps: int = 16
+    batch: int = 64
+    learning_rate: float = 1e-3
+    value_coef: float = 0.5
+    entropy_coef: float = 0.01
+    entropy_final: float = 0.001
+    max_grad_norm: float = 0.5
+    hidden: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """T slots of B environments, each field [T, B, ...]; `successor_values` are V(s_{t+1}) before any reset."""
+
+    observations: ObservationTensors
+    actions: Tensor
+    rewards: Tensor
+    values: Tensor
+    successor_values: Tensor
+    cut: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What one update logged: `policy`, `value` and `entropy` are the terms of step 5 before their coefficients;
+    `explained` is the share of the returns' variance that the critic explains (1 is perfect, 0 is the mean)."""
+
+    policy: float
+    value: float
+    entropy: float
+    explained: float
+    grad_norm: float
+
+
+def advantages(rollout: Rollout, config: A2CConfig) -> Tensor:
+    """Step 3: generalised advantages [T, B]."""
+    deltas = rollout.rewards + config.discount * rollout.successor_values - rollout.values
+    result = torch.zeros_like(deltas)
+    running = torch.zeros_like(deltas[0])
+    for t in reversed(range(deltas.shape[0])):
+        running = deltas[t] + config.discount * config.gae * running * (~rollout.cut[t])
+        result[t] = running
+    return result
+
+
+def draw(logits: Tensor, rng: torch.Generator) -> Tensor:
+    """Step 1: one action per row [B]; a masked action has probability 0 in float32 and is never drawn."""
+    return torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=rng).squeeze(-1)
+
+
+def update(
+    network: PolicyNetwork,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    config: A2CConfig,
+    *,
+    entropy_coef: float,
+) -> Losses:
+    """Steps 3 to 6, in place."""
+    advantage = advantages(rollout, config).flatten()  # 3
+    returns = advantage + rollout.values.flatten()  # 4
+    flat = ObservationTensors(*(field.flatten(0, 1) for field in rollout.observations))
+    logits, values = network(flat)
+    policy, entropy = policy_terms(logits, rollout.actions.flatten(), standardised(advantage))
+    value = (returns - values).square().mean()
+    loss = policy + config.value_coef * value - entropy_coef * entropy  # 5
+    optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)  # 6
+    optimizer.step()
+    explained = 1.0 - float((returns - values.detach()).var() / returns.var().clamp_min(1e-9))
+    return Losses(policy.item(), value.item(), entropy.item(), explained, norm.item())
+
+
+def policy_terms(logits: Tensor, actions: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
+    """(policy loss, mean entropy) of step 5; masked actions add nothing to either."""
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    chosen = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+    return -(chosen * advantage).mean(), entropy.mean()
+
+
+def standardised(advantage: Tensor) -> Tensor:
+    """Mean 0 and deviation 1: the step's size does not depend on the reward's scale, which differs by scenario."""
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-6)
