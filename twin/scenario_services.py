@@ -53,7 +53,8 @@ def read_vnf_types(table: Table) -> dict[str, VnfType]:
 def _vnf_type(table: Table, name: str) -> VnfType:
     if not ID.fullmatch(name):
         table.wrong("", f"the name '{name}' must be letters, digits, '-' and '_'")
-    known = name if name in FUNCTIONS else None
+    if name not in FUNCTIONS and "function" not in table.entries:
+        table.wrong("", f"lacks 'function', which must be one of {', '.join(FUNCTIONS)} (the name alone does not tell)")
     return VnfType(
         name=name,
         cpu_base=table.number("cpu_base", low=0),
@@ -61,7 +62,7 @@ def _vnf_type(table: Table, name: str) -> VnfType:
         memory_mb=table.number("memory_mb", low=0),
         state_mb=table.number("state_mb", low=0),
         service_ms=table.number("service_ms", low=0),
-        function=table.text("function", known, choices=FUNCTIONS),
+        function=table.text("function", name, choices=FUNCTIONS if "function" in table.entries else ()),
         image=table.text("image", ""),
         config=_config(table),
     )

@@ -158,6 +158,7 @@ def item(findings: Findings, node: Node, key: str, place: int, keys: Collection[
     subject = f"{singular} {ident}" if ident else f"{key}[{place}]"
     if ident and (subject, "") in findings.lines:
         findings.add(line_of(node), subject, "is given twice")
+        subject += " (again)"  # so that what is wrong with the first is told at the first
     return Table(findings, node, subject, keys)
 
 
