@@ -1,0 +1,263 @@
+"""How a chain is changed without losing a packet: a plan of steps, each with its undo (docs/steering.md, "Plans").
+
+After every prefix of a plan, each new packet of the chain visits all VNFs once and in order, and packets in flight
+arrive. The order (source: ours, measured in docs/steering.md):
+
+    1 start the new VNF                    4 make new packets take the new rules
+    2 hand its state over                  5 wait until packets in flight are through
+    3 install the new rules beside the old 6 delete the old rules, stop the old VNF
+
+Up to 3 a plan can be undone, from 4 on it only goes forward. All is pure; an executor acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from controller.flow_rule import FlowRule
+from controller.rules import chain_rules, segment_rules
+from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError
+from controller.tags import Role, parse_cookie
+from twin.errors import VnftwinError
+
+# Open vSwitch answers a barrier before its datapath cache is revalidated: packets switch 2-6 ms later. A drain has to
+# cover that and a packet's way through the chain.
+DRAIN_MS = 200.0
+
+
+class PastNoReturn(VnftwinError):
+    """An undo was asked for after new packets had been switched over."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartVnf:
+    """Start `instance` of a VNF on the server `target` and attach it to its switch."""
+
+    vnf: str
+    target: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverState:
+    """Copy the state of a VNF from one of its instances to another."""
+
+    vnf: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstallRules:
+    """Add rules that no packet reaches yet."""
+
+    rules: tuple[FlowRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapEntry:
+    """Modify (strict) the one rule that decides which way new packets go."""
+
+    old: FlowRule
+    new: FlowRule
+
+
+@dataclass(frozen=True, slots=True)
+class InstallEntries:
+    """Add rules that packets reach from the moment they are there."""
+
+    rules: tuple[FlowRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Wait until each of these switches has done all that it was sent."""
+
+    switches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Wait until packets in flight have arrived."""
+
+    wait_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRules:
+    """Delete (strict) rules; those that are gone already are no error."""
+
+    rules: tuple[FlowRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopVnf:
+    """Stop an instance of a VNF and detach it; one that is gone already is no error."""
+
+    vnf: str
+    instance: str
+
+
+Step = StartVnf | HandOverState | InstallRules | SwapEntry | InstallEntries | Barrier | Drain | DeleteRules | StopVnf
+_REVERSIBLE = (StartVnf, HandOverState, InstallRules, Barrier, Drain)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """What to do, in order, and the steering that holds when all is done (None: the chain is removed)."""
+
+    steps: tuple[Step, ...]
+    after: ChainSteering | None
+
+    @property
+    def no_return(self) -> int:
+        """How many steps can still be undone: once the step of this index has begun, a plan only goes forward."""
+        return next((i for i, step in enumerate(self.steps) if not isinstance(step, _REVERSIBLE)), len(self.steps))
+
+
+def plan_change(
+    before: ChainSteering | None,
+    after: ChainSteering | None,
+    adjacency: Adjacency,
+    *,
+    drain_ms: float = DRAIN_MS,
+) -> MigrationPlan:
+    """The plan from one steering of a chain to another; empty where nothing changes.
+
+    None before: the chain is new. None after: it is removed. The generations of `after` do not matter: every segment
+    that changes gets the other one than before, all others keep theirs, and the plan's `after` says which. `adjacency`
+    holds the links of both, so also one that is down and routed around. SteeringError where the two do not fit.
+    """
+    target = None if after is None else with_generations(before, after, adjacency)
+    old = frozenset() if before is None else chain_rules(before, adjacency)
+    new = frozenset() if target is None else chain_rules(target, adjacency)
+    return MigrationPlan(tuple(_change(old, new, drain_ms)), target)
+
+
+def plan_migration(
+    start: StartVnf,
+    source: str,
+    before: ChainSteering,
+    after: ChainSteering,
+    adjacency: Adjacency,
+    *,
+    hand_over: bool = False,
+    drain_ms: float = DRAIN_MS,
+) -> MigrationPlan:
+    """The whole plan of moving one VNF away from its instance `source`; empty where `after` is `before`.
+
+    It is made when `start` has been done, since only then the port in `after` is known; `start` is its first step all
+    the same, so that one plan tells everything that an undo has to take back.
+    """
+    change = plan_change(before, after, adjacency, drain_ms=drain_ms)
+    if not change.steps:
+        return change
+    state = (HandOverState(start.vnf, source, start.instance),) if hand_over else ()
+    return MigrationPlan((start, *state, *change.steps, StopVnf(start.vnf, source)), change.after)
+
+
+def undo(plan: MigrationPlan, begun: int) -> tuple[Step, ...]:
+    """The steps that take back the first `begun` steps, a begun one counting as done.
+
+    PastNoReturn where new packets may take the new way already: then the rest of the plan has to be done instead.
+    """
+    if begun > plan.no_return:
+        raise PastNoReturn(f"step {plan.no_return + 1} of {len(plan.steps)} has begun: the plan can only go forward")
+    return tuple(inverse for step in reversed(plan.steps[:begun]) for inverse in _inverse(step))
+
+
+def _inverse(step: Step) -> Iterator[Step]:
+    match step:
+        case InstallRules(rules):
+            yield DeleteRules(rules)
+            yield Barrier(_switches(rules))
+        case StartVnf(vnf, _, instance):
+            yield StopVnf(vnf, instance)
+        case HandOverState(vnf, source, target):
+            yield HandOverState(vnf, target, source)
+
+
+def with_generations(before: ChainSteering | None, after: ChainSteering, adjacency: Adjacency) -> ChainSteering:
+    """`after` with the generation of each segment as a plan needs it: the other one where its rules change."""
+    if before is None:
+        return after
+    _check_ports(before, after)
+    for number in after.numbers:
+        kept = before.segment(number).generation
+        same = _forwards(before, number, adjacency) == _forwards(after, number, adjacency)
+        after = after.with_generation(number, kept if same else 1 - kept)
+    return after
+
+
+def _check_ports(before: ChainSteering, after: ChainSteering) -> None:
+    """A port that changed its VNF would be two things at once while both generations are installed."""
+    if before.chain != after.chain or len(before.stops) != len(after.stops):
+        raise SteeringError(f"chain {before.chain}: not the same chain before and after")
+    place: dict[Attachment, int] = {port: index for index, port in enumerate(before.vnfs)}
+    for index, port in enumerate(after.vnfs):
+        if place.get(port, index) != index:
+            raise SteeringError(f"chain {after.chain}: port {port.port} of {port.switch} is that of another VNF of it")
+
+
+def _forwards(steering: ChainSteering, number: int, adjacency: Adjacency) -> frozenset[FlowRule]:
+    """What the rules of a segment do, whatever its generation."""
+    return frozenset(segment_rules(steering.with_generation(number, 0), number, adjacency))
+
+
+def _change(old: frozenset[FlowRule], new: frozenset[FlowRule], drain_ms: float) -> Iterator[Step]:
+    """Make, switch over, break. Toggled segments share no rule with what they replace, so only entries are modified."""
+    was, will = {rule.key: rule for rule in old}, {rule.key: rule for rule in new}
+    added = _ordered(rule for key, rule in will.items() if key not in was)
+    removed = _ordered(rule for key, rule in was.items() if key not in will)
+    swapped = [(was[rule.key], rule) for rule in _ordered(new - old) if rule.key in was]
+    entries = tuple(rule for rule in added if _is_open(rule))
+    yield from _make(tuple(rule for rule in added if not _is_open(rule)))
+    yield from _switch_over(swapped, entries)
+    if removed and (swapped or entries):
+        yield Drain(drain_ms)
+    yield from _break(removed, drain_ms)
+
+
+def _make(rules: tuple[FlowRule, ...]) -> Iterator[Step]:
+    if rules:
+        yield InstallRules(rules)
+        yield Barrier(_switches(rules))
+
+
+def _switch_over(swapped: list[tuple[FlowRule, FlowRule]], entries: tuple[FlowRule, ...]) -> Iterator[Step]:
+    for old, new in swapped:
+        yield SwapEntry(old, new)
+    if entries:
+        yield InstallEntries(entries)
+    if swapped or entries:
+        yield Barrier(_switches((*(new for _, new in swapped), *entries)))
+
+
+def _break(removed: tuple[FlowRule, ...], drain_ms: float) -> Iterator[Step]:
+    """Deletes what is left of the old way, its entries first: a chain is whole or closed, never cut in the middle."""
+    entries = tuple(rule for rule in removed if _is_open(rule))
+    rest = tuple(rule for rule in removed if not _is_open(rule))
+    if entries:
+        yield DeleteRules(entries)
+        yield Barrier(_switches(entries))
+    if entries and rest:
+        yield Drain(drain_ms)
+    if rest:
+        yield DeleteRules(rest)
+        yield Barrier(_switches(rest))
+
+
+def _is_open(rule: FlowRule) -> bool:
+    """Whether an endpoint's packets reach the rule as soon as it is there; a VNF is reached through its chain only."""
+    cookie = parse_cookie(rule.cookie)
+    return cookie is not None and cookie.role in (Role.INGRESS, Role.RETURN)
+
+
+def _ordered(rules: Iterable[FlowRule]) -> tuple[FlowRule, ...]:
+    """By switch and cookie: the same plan for the same change, whatever the order of a set."""
+    return tuple(sorted(rules, key=lambda rule: (rule.switch, rule.table, rule.cookie, repr(rule.match))))
+
+
+def _switches(rules: Iterable[FlowRule]) -> tuple[str, ...]:
+    return tuple(sorted({rule.switch for rule in rules}))

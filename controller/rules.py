@@ -1,0 +1,146 @@
+"""Which rules steer a chain, and which every switch has (docs/steering.md, "Tables"). Pure. Source: ours.
+
+Table 0 classifies: what comes from an endpoint (in_port and 5-tuple) or from a VNF (in_port) gets the tag of its next
+segment. Table 1 forwards by tag; the last hop of a segment takes the tag off, so endpoints and VNFs see none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from controller.flow_rule import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_LLDP,
+    IP_PROTO,
+    PORT_CONTROLLER,
+    PORT_IN,
+    PORT_TABLE,
+    Action,
+    FlowRule,
+    Match,
+    Output,
+    PopTag,
+    PushTag,
+    Vlan,
+)
+from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError
+from controller.tags import RETURN_SEGMENT, Cookie, Role
+from twin.scenario import Flow
+
+CLASSIFY, FORWARD = 0, 1  # table ids
+PROBE_DSCP = 62  # marks the controller's own probe packets
+
+LLDP_PRIORITY = 500
+TAGGED_PRIORITY = 450
+ARP_PRIORITY = 400
+VNF_PRIORITY = 300  # above the probe guard: probes come back out of VNFs
+PROBE_GUARD_PRIORITY = 200  # above the classification: no endpoint may send what looks like a probe
+ENDPOINT_PRIORITY = 100
+PROBE_PRIORITY = 200  # table 1
+PATH_PRIORITY = 100  # table 1
+MISS_PRIORITY = 0
+
+
+def base_rules(switch: str, link_ports: Iterable[int]) -> frozenset[FlowRule]:
+    """The rules a switch has whatever chains there are. `link_ports` are its ports towards other switches.
+
+    Tagged packets are taken from those ports and from the controller only. All other ports, known or not, can thus
+    inject nothing into a chain.
+    """
+    to_controller = (Output(PORT_CONTROLLER),)
+    rules = [
+        _base(switch, CLASSIFY, LLDP_PRIORITY, Match(eth_type=ETH_LLDP), actions=to_controller),
+        _base(switch, CLASSIFY, ARP_PRIORITY, Match(vlan=Vlan.UNTAGGED, eth_type=ETH_ARP), actions=to_controller),
+        _base(switch, CLASSIFY, PROBE_GUARD_PRIORITY, Match(eth_type=ETH_IPV4, ip_dscp=PROBE_DSCP)),
+        _base(switch, CLASSIFY, MISS_PRIORITY, Match()),  # as without it, but counted
+        _base(switch, FORWARD, MISS_PRIORITY, Match()),
+    ]
+    for port in (*link_ports, PORT_CONTROLLER):
+        match = Match(in_port=port, vlan=Vlan.TAGGED)
+        rules.append(_base(switch, CLASSIFY, TAGGED_PRIORITY, match, goto=FORWARD))
+    return frozenset(rules)
+
+
+def _base(
+    switch: str, table: int, priority: int, match: Match, *, actions: tuple[Action, ...] = (), goto: int | None = None
+) -> FlowRule:
+    return FlowRule(switch, table, priority, match, actions, goto, Cookie(Role.BASE).value)
+
+
+def chain_rules(steering: ChainSteering, adjacency: Adjacency) -> frozenset[FlowRule]:
+    """All rules of one chain. SteeringError where a path uses a link that `adjacency` lacks."""
+    rules: set[FlowRule] = set()
+    for number in steering.numbers:
+        rules.add(entry_rule(steering, number))
+        rules.update(segment_rules(steering, number, adjacency))
+    return frozenset(rules)
+
+
+def entry_rule(steering: ChainSteering, number: int) -> FlowRule:
+    """The rule of table 0 that starts a segment: the one thing that decides which generation new packets take."""
+    start, _ = steering.ends(number)
+    role = Role.INGRESS if number == 0 else Role.RETURN if number == RETURN_SEGMENT else Role.VNF
+    return FlowRule(
+        switch=start.switch,
+        table=CLASSIFY,
+        priority=VNF_PRIORITY if role is Role.VNF else ENDPOINT_PRIORITY,
+        match=_entry_match(role, start.port, steering.flow),
+        actions=(PushTag(steering.tag(number).vlan_id),),
+        goto=FORWARD,
+        cookie=Cookie(role, steering.chain, number).value,
+    )
+
+
+def _entry_match(role: Role, in_port: int, flow: Flow) -> Match:
+    if role is Role.VNF:
+        return Match(in_port=in_port, vlan=Vlan.UNTAGGED, eth_type=ETH_IPV4)
+    forward = role is Role.INGRESS
+    return Match(
+        in_port=in_port,
+        vlan=Vlan.UNTAGGED,
+        eth_type=ETH_IPV4,
+        ip_proto=IP_PROTO[flow.proto],
+        ipv4_src=flow.src_ip if forward else flow.dst_ip,
+        ipv4_dst=flow.dst_ip if forward else flow.src_ip,
+        tp_src=None if forward else flow.dst_port,
+        tp_dst=flow.dst_port if forward else None,
+    )
+
+
+def segment_rules(steering: ChainSteering, number: int, adjacency: Adjacency) -> Iterator[FlowRule]:
+    """The rules of table 1 that lead packets with the segment's tag from its first stop to its last."""
+    tag = steering.tag(number)
+    place = (tag.chain, tag.segment, tag.generation)
+    for hop in _hops(steering, number, adjacency):
+        last = hop.switch == steering.segment(number).path[-1]
+        actions: tuple[Action, ...] = (PopTag(), Output(hop.port)) if last else (Output(hop.port),)
+        match = Match(vlan=tag.vlan_id)
+        yield FlowRule(hop.switch, FORWARD, PATH_PRIORITY, match, actions, None, Cookie(Role.PATH, *place).value)
+        if last and number == steering.last:
+            # The tag stays on: it tells which chain and which generation the probe measured.
+            match = Match(vlan=tag.vlan_id, eth_type=ETH_IPV4, ip_dscp=PROBE_DSCP)
+            actions, cookie = (Output(PORT_CONTROLLER),), Cookie(Role.PROBE, *place).value
+            yield FlowRule(hop.switch, FORWARD, PROBE_PRIORITY, match, actions, None, cookie)
+
+
+def _hops(steering: ChainSteering, number: int, adjacency: Adjacency) -> Iterator[Attachment]:
+    """Each switch of a segment with the port to leave it by."""
+    start, end = steering.ends(number)
+    path = steering.segment(number).path
+    for i, switch in enumerate(path):
+        came_by = start.port if i == 0 else _port(adjacency, switch, path[i - 1], steering)
+        leaves_by = end.port if i == len(path) - 1 else _port(adjacency, switch, path[i + 1], steering)
+        yield Attachment(switch, PORT_IN if leaves_by == came_by else leaves_by)
+
+
+def _port(adjacency: Adjacency, a: str, b: str, steering: ChainSteering) -> int:
+    try:
+        return adjacency[a, b]
+    except KeyError:
+        raise SteeringError(f"chain {steering.chain}: no link from {a} to {b}") from None
+
+
+def probe_actions(steering: ChainSteering) -> tuple[Action, ...]:
+    """What a packet-out at the ingress switch does to a probe: the tag of segment 0, then through the tables."""
+    return PushTag(steering.tag(0).vlan_id), Output(PORT_TABLE)

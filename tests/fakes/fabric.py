@@ -1,0 +1,161 @@
+"""A fake OpenFlow fabric: flow tables as values, answering "where does this packet come out, and what did it visit?".
+
+It knows what the rules of `controller.rules` need: two tables, priorities, VLAN push and pop, goto, output to a port,
+to the port a packet came in by, to the controller. A VNF is a port that sends back whatever comes out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from controller.flow_rule import (
+    IP_PROTO,
+    PORT_CONTROLLER,
+    PORT_IN,
+    FlowRule,
+    Match,
+    Output,
+    PopTag,
+    PushTag,
+    RuleKey,
+    Vlan,
+)
+from controller.steering import Adjacency, Attachment
+from twin.scenario import Flow
+
+MAX_HOPS = 200
+
+
+@dataclass(frozen=True)
+class Packet:
+    """An IPv4 packet, where it is (about to enter `at`), and the VNFs it has been through."""
+
+    at: Attachment
+    src: str
+    dst: str
+    proto: int
+    src_port: int
+    dst_port: int
+    dscp: int = 0
+    eth_type: int = 0x0800
+    vlan: int | None = None
+    visited: tuple[str, ...] = ()
+
+
+def forward_packet(flow: Flow, at: Attachment, *, dscp: int = 0) -> Packet:
+    """A packet of the chain that enters at its ingress."""
+    return Packet(at, flow.src_ip, flow.dst_ip, IP_PROTO[flow.proto], 40000, flow.dst_port, dscp)
+
+
+def reply_packet(flow: Flow, at: Attachment) -> Packet:
+    """A reply that enters at the chain's egress."""
+    return Packet(at, flow.dst_ip, flow.src_ip, IP_PROTO[flow.proto], flow.dst_port, 40000)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """How a packet ended: at a port that is no VNF and no link, at the controller, or nowhere."""
+
+    kind: Literal["port", "controller", "dropped"]
+    packet: Packet
+
+
+@dataclass
+class Fabric:
+    """Tables by switch; `links` say where a port leads, `vnfs` what hangs at one."""
+
+    adjacency: Adjacency
+    vnfs: Mapping[Attachment, str]
+    tables: dict[RuleKey, FlowRule] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._far = {
+            Attachment(a, port): Attachment(b, self.adjacency[b, a]) for (a, b), port in self.adjacency.items()
+        }
+
+    def add(self, rules: Iterable[FlowRule]) -> None:
+        self.tables.update((rule.key, rule) for rule in rules)
+
+    def modify(self, rule: FlowRule) -> None:
+        """OFPFC_MODIFY_STRICT: nothing where there is no such rule, and the cookie stays."""
+        if (old := self.tables.get(rule.key)) is not None:
+            self.tables[rule.key] = replace(rule, cookie=old.cookie)
+
+    def delete(self, rules: Iterable[FlowRule]) -> None:
+        for rule in rules:
+            self.tables.pop(rule.key, None)
+
+    def deliver(self, packet: Packet) -> Arrival:
+        """Follows a packet to its end."""
+        for _ in range(MAX_HOPS):
+            result = self.hop(packet)
+            if isinstance(result, Arrival):
+                return result
+            packet = result
+        raise AssertionError(f"a loop: {packet}")
+
+    def hop(self, packet: Packet) -> Packet | Arrival:
+        """Through one switch, and through the link or the VNF behind it."""
+        switch, came_by, table, out = packet.at.switch, packet.at.port, 0, None
+        while True:
+            rule = self._best(packet, table)
+            if rule is None:
+                return Arrival("dropped", packet)
+            for action in rule.actions:
+                match action:
+                    case PushTag(vlan_id):
+                        assert packet.vlan is None, f"two tags: {packet}"
+                        packet = replace(packet, vlan=vlan_id)
+                    case PopTag():
+                        assert packet.vlan is not None
+                        packet = replace(packet, vlan=None)
+                    case Output(port):
+                        out = port
+            if rule.goto is None:
+                break
+            table = rule.goto
+        if out is None or out == came_by:  # a switch never sends a packet back by a plain output
+            return Arrival("dropped", packet)
+        if out == PORT_CONTROLLER:
+            return Arrival("controller", packet)
+        return self._leave(packet, Attachment(switch, came_by if out == PORT_IN else out))
+
+    def _best(self, packet: Packet, table: int) -> FlowRule | None:
+        found = [
+            rule
+            for rule in self.tables.values()
+            if rule.switch == packet.at.switch and rule.table == table and matches(rule.match, packet)
+        ]
+        best = max(found, key=lambda rule: rule.priority, default=None)
+        assert sum(best is not None and rule.priority == best.priority for rule in found) < 2, f"ambiguous: {found}"
+        return best
+
+    def _leave(self, packet: Packet, port: Attachment) -> Packet | Arrival:
+        if port in self.vnfs:
+            if packet.vlan is not None:
+                return Arrival("dropped", packet)  # VNFs know no tags
+            return replace(packet, at=port, visited=(*packet.visited, self.vnfs[port]))
+        if port in self._far:
+            return replace(packet, at=self._far[port])
+        return Arrival("port", replace(packet, at=port))
+
+
+def matches(match: Match, packet: Packet) -> bool:
+    """Whether a rule's match takes a packet."""
+    fields = (
+        (match.in_port, packet.at.port),
+        (match.eth_type, packet.eth_type),
+        (match.ip_dscp, packet.dscp),
+        (match.ip_proto, packet.proto),
+        (match.ipv4_src, packet.src),
+        (match.ipv4_dst, packet.dst),
+        (match.tp_src, packet.src_port),
+        (match.tp_dst, packet.dst_port),
+    )
+    if any(wanted is not None and wanted != found for wanted, found in fields):
+        return False
+    if isinstance(match.vlan, Vlan):
+        return (packet.vlan is None) == (match.vlan is Vlan.UNTAGGED)
+    return match.vlan is None or match.vlan == packet.vlan
