@@ -68,24 +68,32 @@ class Fabric:
 
     adjacency: Adjacency
     vnfs: Mapping[Attachment, str]
-    tables: dict[RuleKey, FlowRule] = field(default_factory=dict)
+    tables: dict[tuple[str, int], dict[RuleKey, FlowRule]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._far = {
             Attachment(a, port): Attachment(b, self.adjacency[b, a]) for (a, b), port in self.adjacency.items()
         }
 
+    @property
+    def rules(self) -> frozenset[FlowRule]:
+        return frozenset(rule for table in self.tables.values() for rule in table.values())
+
     def add(self, rules: Iterable[FlowRule]) -> None:
-        self.tables.update((rule.key, rule) for rule in rules)
+        for rule in rules:
+            self._table(rule)[rule.key] = rule
 
     def modify(self, rule: FlowRule) -> None:
         """OFPFC_MODIFY_STRICT: nothing where there is no such rule, and the cookie stays."""
-        if (old := self.tables.get(rule.key)) is not None:
-            self.tables[rule.key] = replace(rule, cookie=old.cookie)
+        if (old := self._table(rule).get(rule.key)) is not None:
+            self._table(rule)[rule.key] = replace(rule, cookie=old.cookie)
 
     def delete(self, rules: Iterable[FlowRule]) -> None:
         for rule in rules:
-            self.tables.pop(rule.key, None)
+            self._table(rule).pop(rule.key, None)
+
+    def _table(self, rule: FlowRule) -> dict[RuleKey, FlowRule]:
+        return self.tables.setdefault((rule.switch, rule.table), {})
 
     def deliver(self, packet: Packet) -> Arrival:
         """Follows a packet to its end."""
@@ -116,18 +124,15 @@ class Fabric:
             if rule.goto is None:
                 break
             table = rule.goto
-        if out is None or out == came_by:  # a switch never sends a packet back by a plain output
-            return Arrival("dropped", packet)
         if out == PORT_CONTROLLER:
             return Arrival("controller", packet)
+        if out is None or out == came_by:  # a switch never sends a packet back by a plain output
+            return Arrival("dropped", packet)
         return self._leave(packet, Attachment(switch, came_by if out == PORT_IN else out))
 
     def _best(self, packet: Packet, table: int) -> FlowRule | None:
-        found = [
-            rule
-            for rule in self.tables.values()
-            if rule.switch == packet.at.switch and rule.table == table and matches(rule.match, packet)
-        ]
+        rules = self.tables.get((packet.at.switch, table), {}).values()
+        found = [rule for rule in rules if matches(rule.match, packet)]
         best = max(found, key=lambda rule: rule.priority, default=None)
         assert sum(best is not None and rule.priority == best.priority for rule in found) < 2, f"ambiguous: {found}"
         return best
