@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,8 +116,6 @@ class PolicyNetwork(nn.Module):
         self.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in arrays.items()})
 
 
-def tensors(observation: Observation | Mapping[str, np.ndarray]) -> ObservationTensors:
-    """A batch from numpy (shared memory where the type allows)."""
-    if isinstance(observation, Observation):
-        return ObservationTensors(*(torch.from_numpy(getattr(observation, f)) for f in ObservationTensors._fields))
-    return ObservationTensors(*(torch.from_numpy(observation[field]) for field in ObservationTensors._fields))
+def tensors(observation: Observation) -> ObservationTensors:
+    """The same arrays as tensors; they share memory."""
+    return ObservationTensors(*(torch.from_numpy(getattr(observation, name)) for name in ObservationTensors._fields))

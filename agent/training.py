@@ -1,0 +1,169 @@
+"""Trains the A2C policy of a scenario on the simulator.
+
+Training episodes start anywhere: random feasible placement, time of day, traffic seed and traffic scale, so that the
+policy has seen what a live network will show it after the first hour. Every tenth of the run the policy is played,
+always taking its likeliest action, on fixed validation seeds of the scenario as it stands in the file; the best of
+these is what is returned. Source: A2C from the paper; the regime is ours (docs/agent.md, "Training").
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from agent.a2c import A2CConfig, Losses, update
+from agent.a2c_policy import KIND
+from agent.collector import Collector
+from agent.network import FeatureSizes, PolicyNetwork
+from agent.policy import PolicyFunction
+from twin.checkpoint import Checkpoint, save_checkpoint
+from twin.fast import BatchSim
+from twin.features import GLOBAL_FEATURES, PAIR_FEATURES, SCHEMA_HASH, SERVER_FEATURES, VNF_FEATURES, Observation
+from twin.scenario import Scenario
+
+DEFAULTS = A2CConfig()
+SIZES = FeatureSizes(len(VNF_FEATURES), len(SERVER_FEATURES), len(PAIR_FEATURES), len(GLOBAL_FEATURES))
+EPISODE_SLOTS = 64
+VALIDATION_SEED, VALIDATION_RUNS, VALIDATION_SLOTS = 500_000, 16, 60
+VALIDATIONS = 10
+# Evaluation uses seeds below the validation seeds, training those from here on: no traffic is shared.
+_TRAINING_SEED, _SEED_SPAN = 1_000_000, 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training run stands. `reward` is the mean λ per slot of the newest rollout, while still exploring;
+    `validation` the newest mean λ per slot on the validation seeds (nan before the first)."""
+
+    steps: int
+    of: int
+    reward: float
+    validation: float
+    losses: Losses
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """A policy and how it came to be; `validations` are (steps, mean λ per slot)."""
+
+    function: PolicyFunction
+    scenarios: tuple[str, ...]
+    seed: int
+    steps: int
+    config: A2CConfig
+    validations: tuple[tuple[int, float], ...]
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            kind=KIND,
+            schema_hash=SCHEMA_HASH,
+            scenario="+".join(self.scenarios),
+            seed=self.seed,
+            tensors=self.function.weights,
+            scalers=self.function.scalers,
+            versions={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
+            details={"steps": self.steps, "config": asdict(self.config), "validations": list(self.validations)},
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint. OSError where it cannot be written."""
+        save_checkpoint(path, self.checkpoint())
+
+
+def ignore(_: Progress) -> None:
+    """The progress of nobody watching."""
+
+
+def train(
+    scenario: Scenario | Sequence[Scenario],
+    *,
+    seed: int,
+    real_steps: int,
+    progress: Callable[[Progress], None] = ignore,
+    config: A2CConfig = DEFAULTS,
+    start: PolicyFunction | None = None,
+) -> TrainedPolicy:
+    """A policy after `real_steps` slots of simulated network (rounded up to whole rollouts).
+
+    Several scenarios are trained in turns, one rollout each. `start` continues from another policy's weights. The same
+    arguments give the same policy bit for bit on the same machine and number of threads.
+    """
+    scenarios = (scenario,) if isinstance(scenario, Scenario) else tuple(scenario)
+    run = _Run(scenarios, seed, config, start)
+    rounds = -(-real_steps // (config.batch * config.n_steps))
+    for done in range(rounds):
+        losses, reward = run.round(done, rounds)
+        if (done + 1) % max(1, rounds // VALIDATIONS) == 0 or done + 1 == rounds:
+            run.validate()
+        progress(Progress(run.steps, rounds * config.batch * config.n_steps, reward, run.newest, losses))
+    return TrainedPolicy(run.best, tuple(s.name for s in scenarios), seed, run.steps, config, tuple(run.validations))
+
+
+class _Run:
+    """What changes during one training run."""
+
+    def __init__(
+        self, scenarios: Sequence[Scenario], seed: int, config: A2CConfig, start: PolicyFunction | None
+    ) -> None:
+        self.scenarios, self.config, self.steps = scenarios, config, 0
+        with torch.random.fork_rng():  # the layers' own initialisation knows only the global generator
+            torch.manual_seed(seed)
+            self.network = PolicyNetwork(SIZES, hidden=config.hidden)
+        rng = torch.Generator().manual_seed(seed)
+        first = _TRAINING_SEED + seed * _SEED_SPAN
+        self.collectors = [
+            Collector(s, self.network, config, rng=rng, seed=first + i * 1000, slots=EPISODE_SLOTS)
+            for i, s in enumerate(scenarios)
+        ]
+        if start is None:
+            self.collectors[0].fit_scalers(np.random.default_rng(seed))
+        else:
+            self.network.restore(start)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, eps=1e-5)
+        self.validations: list[tuple[int, float]] = []
+        self.best = self.network.function()
+
+    @property
+    def newest(self) -> float:
+        return self.validations[-1][1] if self.validations else float("nan")
+
+    def round(self, done: int, rounds: int) -> tuple[Losses, float]:
+        """One rollout and one update; (losses, mean reward)."""
+        left = 1.0 - done / rounds
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * max(0.1, left)
+        entropy = self.config.entropy_final + (self.config.entropy_coef - self.config.entropy_final) * left
+        rollout = self.collectors[done % len(self.collectors)].collect()
+        losses = update(self.network, self.optimizer, rollout, self.config, entropy_coef=entropy)
+        self.steps += rollout.rewards.numel()
+        return losses, float(rollout.rewards.mean())
+
+    def validate(self) -> None:
+        """Plays the policy as it is, and keeps it if it is the best so far."""
+        function = self.network.function()
+        score = float(np.mean([validation_score(s, function) for s in self.scenarios]))
+        if not self.validations or score >= max(best for _, best in self.validations):
+            self.best = function
+        self.validations.append((self.steps, score))
+
+
+def validation_score(scenario: Scenario, function: PolicyFunction) -> float:
+    """Mean λ per slot of the likeliest actions on the validation seeds."""
+    return play(scenario, function, seed=VALIDATION_SEED, runs=VALIDATION_RUNS, slots=VALIDATION_SLOTS)
+
+
+def play(scenario: Scenario, function: PolicyFunction, *, seed: int, runs: int, slots: int) -> float:
+    """Mean λ per slot over `runs` runs of `slots` slots of the scenario as in its file, with seeds `seed` and up."""
+    sim = BatchSim(scenario, runs, seed, randomise=False, slots=slots)
+    seen, total = sim.reset(), 0.0
+    for _ in range(slots):
+        actions = function(Observation(**seen)).logits.argmax(axis=-1)
+        seen, rewards, _, _ = sim.step(actions)
+        total += float(rewards.mean())
+    return total / slots
