@@ -6,6 +6,8 @@ then fewest hops, then the lowest index of the previous switch. Source: ours (do
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -188,3 +190,16 @@ class Router:
         self.in_use_ms = np.where(departs, np.round(measured_ms, 1), self.in_use_ms)
         back = np.abs(measured_ms - self.configured_ms) <= self.tolerance_ms / 2
         self.in_use_ms = np.where(back, self.configured_ms, self.in_use_ms)
+
+
+_ROUTERS: dict[int, Router] = {}
+
+
+def configured_routes(scenario: Scenario, link_up: BoolArray | None = None) -> Routes:
+    """Routes by the configured delays over the links that are up [L] (default all), computed once per set of links."""
+    key = id(scenario)
+    if key not in _ROUTERS:
+        # A copy, for a router that held the scenario itself would keep it alive for ever.
+        _ROUTERS[key] = Router(dataclasses.replace(scenario))
+        weakref.finalize(scenario, _ROUTERS.pop, key, None)
+    return _ROUTERS[key].routes(link_up)
