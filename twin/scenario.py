@@ -67,12 +67,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A full-duplex link between two switches; `delay_ms` is propagation, one way."""
+    """A full-duplex link between two switches; `delay_ms` is propagation, one way. `name`: what people call it."""
 
     a: str
     b: str
     bandwidth_mbps: float
     delay_ms: float
+    name: str = ""
 
     @property
     def id(self) -> str:

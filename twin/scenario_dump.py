@@ -10,6 +10,7 @@ import yaml
 from twin.scenario import (
     BurstTraffic,
     DiurnalTraffic,
+    Link,
     PowerModel,
     Scenario,
     Server,
@@ -33,7 +34,7 @@ def dump_scenario(scenario: Scenario) -> str:
     lines.append(f"objective: {_flow({'delay': scenario.objective.delay, 'energy': scenario.objective.energy})}")
     lines += _list("switches", ({"id": switch.id, "dpid": switch.dpid} for switch in scenario.switches))
     lines += _list("servers", map(_server, scenario.servers))
-    lines += _list("links", (_fields(link, "a", "b", "bandwidth_mbps", "delay_ms") for link in scenario.links))
+    lines += _list("links", map(_link, scenario.links))
     lines.append(f"access: {_flow(_fields(scenario.access, 'bandwidth_mbps', 'delay_ms'))}")
     lines += _list("endpoints", (_fields(e, "id", "at", "ip", "mac", "port") for e in scenario.endpoints))
     types = {vnf.type.name: vnf.type for vnf in scenario.vnfs}
@@ -77,6 +78,10 @@ def _server(server: Server) -> dict[str, object]:
     entry = _fields(server, "id", "tier", "at", "cpu_cores", "memory_mb")
     reach = {name: getattr(server, name) for name in ("engine", "bridge", "ovsdb", "cgroup") if getattr(server, name)}
     return {**entry, **({"power": power} if power else {}), **reach}
+
+
+def _link(link: Link) -> dict[str, object]:
+    return {**_fields(link, "a", "b", "bandwidth_mbps", "delay_ms"), **({"name": link.name} if link.name else {})}
 
 
 def _vnf_type(vnf_type: VnfType) -> dict[str, object]:

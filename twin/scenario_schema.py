@@ -138,7 +138,7 @@ def _server(table: Table, power: PowerModel) -> Server:
 
 def _links(table: Table) -> list[Table]:
     """The links' tables; their subject is `link a-b`. One switch alone needs none."""
-    keys = ("a", "b", "bandwidth_mbps", "delay_ms")
+    keys = ("a", "b", "bandwidth_mbps", "delay_ms", "name")
     result = []
     for place, node in enumerate(table.items("links"), 1):
         a, b = peek(node, "a"), peek(node, "b")
@@ -151,7 +151,11 @@ def _links(table: Table) -> list[Table]:
 
 def _link(table: Table) -> Link:
     link = Link(
-        table.text("a"), table.text("b"), table.number("bandwidth_mbps", above=0), table.number("delay_ms", low=0)
+        table.text("a"),
+        table.text("b"),
+        table.number("bandwidth_mbps", above=0),
+        table.number("delay_ms", low=0),
+        table.text("name", ""),
     )
     if link.a and link.a == link.b:
         table.wrong("b", f"'{link.b}' is the same switch as a")

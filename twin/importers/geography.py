@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
@@ -29,3 +30,11 @@ def distance_km(a: Position, b: Position) -> float:
 def delay_ms(a: Position, b: Position) -> float:
     """One-way propagation delay along the great circle, rounded to a microsecond."""
     return round(distance_km(a, b) / SPEED_KM_PER_MS, 3)
+
+
+def middle(places: Sequence[Position]) -> Position:
+    """The middle of some places, by the mean of their directions from the centre of the Earth."""
+    x = sum(math.cos(math.radians(p.latitude)) * math.cos(math.radians(p.longitude)) for p in places)
+    y = sum(math.cos(math.radians(p.latitude)) * math.sin(math.radians(p.longitude)) for p in places)
+    z = sum(math.sin(math.radians(p.latitude)) for p in places)
+    return Position(math.degrees(math.atan2(z, math.hypot(x, y))), math.degrees(math.atan2(y, x)))
