@@ -212,7 +212,7 @@ def _spread(chains: Sequence[_Chain], cores: Mapping[str, float]) -> dict[str, l
     for number, chain in enumerate(chains, 1):
         for name in chain.types:
             need = _TYPES[name]["cpu_base"] + _TYPES[name]["cpu_per_mbps"] * chain.weight
-            server = min(cores, key=lambda key: (used[key] + need) / cores[key])  # noqa: B023 - used at once
+            server = min(cores, key=lambda key: (used[key] + need) / cores[key])
             used[server] += need
             placement.setdefault(f"chain{number}", []).append(server)
     return placement
