@@ -127,3 +127,11 @@ def test_a_constant_feature_is_not_divided_by_nothing(rng: np.random.Generator) 
     network.fit_scalers(tensors(batch))
     assert network.state_dict()["glob_std"][0] == 1.0
     assert np.isfinite(network.function()(batch).logits).all()
+
+
+def test_an_input_far_out_counts_as_far_out_not_by_how_far(function: PolicyFunction, rng: np.random.Generator) -> None:
+    seen = observation(rng)
+    seen.glob[0] = 1e3
+    far = function(seen)
+    seen.glob[0] = 1e6
+    np.testing.assert_array_equal(function(seen).logits, far.logits)
