@@ -5,14 +5,24 @@ It shares costs, routing, feasibility and features with `twin.simulator.TwinWorl
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import astuple
 from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from twin.batch import Settings, new_batch, new_results, new_scratch
 from twin.costs import MigrationCost
 from twin.feasibility import Limits
-from twin.scenario import Scenario
+from twin.features import empty_sheets
+from twin.model import model
+from twin.routing import configured_routes
+from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
+from twin.slot_kernels import MoveCost
+from twin.step_kernels import reset_all, step_all
+from twin.tables import initial_hosts
+from twin.traffic_kernels import profiles
 
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -46,10 +56,12 @@ class BatchSim:
 
     Action 0 is stay, 1 + v·S + s moves VNF v to server s. With `randomise`, every episode starts at a random time of
     the day, with another traffic seed, scaled traffic and a random feasible placement (which is also the never-move
-    reference of its reward); without, instance b is the scenario itself with seed `seed + b`, from time 0.
+    reference of its reward); without, instance b is the scenario itself from time 0 with seed
+    `seed + b` in its first episode, `seed + b + batch` in its second, and so on.
     `forecast_slots` > 0 shows the mean of the true traffic of that many next slots as the forecast, with a relative
-    Gaussian error `forecast_error`; 0 shows persistence. `features=False` leaves all but `mask` of the observation
-    untouched (physics only, for look-ahead and speed).
+    Gaussian error `forecast_error`; 0 shows persistence. `features=False` leaves the observation untouched (physics
+    only, for search and speed). `truth` is the world as it is where it differs from the scenario file that features
+    and feasibility believe in (same objects, other numbers). Links stay up; `TwinWorld` can cut them.
     """
 
     def __init__(
@@ -68,14 +80,126 @@ class BatchSim:
         truth: Scenario | None = None,
         features: bool = True,
     ) -> None:
-        raise NotImplementedError
+        self.scenario, self.size = scenario, batch
+        world = truth or scenario
+        _check(scenario, world, batch, slots)
+        self._belief = model(scenario, configured_routes(scenario))
+        self._truth = model(world, configured_routes(world))
+        self._profiles = profiles(world)
+        self._home = initial_hosts(scenario)
+        self._settings = Settings(
+            cost=MoveCost(*astuple(migration or MigrationCost())),
+            cpu_limit=(limits or Limits()).cpu,
+            link_limit=(limits or Limits()).link,
+            cooldown_s=(limits or Limits()).cooldown_s,
+            illegal_penalty=illegal_penalty,
+            randomise=randomise,
+            slots=slots,
+            start_slots=_start_slots(world),
+            forecast_slots=forecast_slots,
+            forecast_error=forecast_error,
+            features=features,
+        )
+        self._batch = new_batch(self._belief, batch, seed)
+        self._results = new_results(batch)
+        self._scratch = new_scratch(self._belief)
+        self._sheets = empty_sheets(batch, len(scenario.vnfs), len(scenario.servers))
+        self._mask = np.zeros((batch, len(scenario.vnfs), len(scenario.servers)), dtype=np.bool_)
+        self._actions = 1 + len(scenario.vnfs) * len(scenario.servers)
+
+    @property
+    def hosts(self) -> npt.NDArray[np.int64]:
+        """The present placement [B, V] as rows of servers (a copy)."""
+        return self._batch.hosts.copy()
+
+    @property
+    def offered_mbps(self) -> FloatArray:
+        """The traffic of the last slot [B, C] (a copy)."""
+        return self._batch.offered.copy()
 
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""
-        raise NotImplementedError
+        self._reset(np.ones(self.size, dtype=np.bool_))
+        return self._observation()
 
     def step(
         self, actions: npt.NDArray[np.integer]
     ) -> tuple[BatchObservation, Float32Array, npt.NDArray[np.bool_], BatchInfo]:
-        """One control period: (observation after it, reward [B], done by time limit [B], what happened)."""
-        raise NotImplementedError
+        """One control period: (observation after it, reward [B], done by time limit [B], what happened).
+
+        ValueError for an action that names no VNF and server; one that the mask forbids is a stay with a penalty.
+        """
+        chosen = np.asarray(actions, dtype=np.int64)
+        if chosen.shape != (self.size,) or (chosen < 0).any() or (chosen >= self._actions).any():
+            raise ValueError(f"actions must be {self.size} numbers from 0 to {self._actions - 1}")
+        out = self._results
+        step_all(
+            self._belief,
+            self._truth,
+            self._profiles,
+            self._settings,
+            self._batch,
+            self._scratch,
+            self._sheets,
+            self._mask,
+            chosen,
+            out,
+        )
+        done, info = out.done.copy(), self._info()
+        if done.any():
+            info["final_obs"] = deepcopy(self._observation())
+            self._reset(done)
+        return self._observation(), out.reward.astype(np.float32), done, info
+
+    def _reset(self, which: npt.NDArray[np.bool_]) -> None:
+        reset_all(
+            self._belief,
+            self._truth,
+            self._profiles,
+            self._home,
+            self._settings,
+            self._batch,
+            self._scratch,
+            self._sheets,
+            self._mask,
+            which,
+        )
+
+    def _observation(self) -> BatchObservation:
+        s = self._sheets
+        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=self._mask)
+
+    def _info(self) -> BatchInfo:
+        out = self._results
+        return BatchInfo(
+            delay_ms=out.delay_ms.copy(),
+            delay0_ms=out.delay0_ms.copy(),
+            energy_j=out.energy_j.copy(),
+            energy0_j=out.energy0_j.copy(),
+            moved=out.moved.copy(),
+            illegal=out.illegal.copy(),
+            late_chains=out.late_chains.copy(),
+            final_obs=None,
+        )
+
+
+def _start_slots(scenario: Scenario) -> int:
+    """How many slots an episode's start is drawn from: a day, all roams and a minute, or ten minutes."""
+    span_s = [600.0, *(roam.at_s + 60.0 for roam in scenario.moves)]
+    for chain in scenario.chains:
+        if isinstance(chain.traffic, DiurnalTraffic):
+            span_s.append(chain.traffic.day_s)
+        if isinstance(chain.traffic, TraceTraffic):
+            span_s.append(chain.traffic.points[-1][0])
+    return int(max(span_s) / scenario.period_s)
+
+
+def _check(scenario: Scenario, world: Scenario, batch: int, slots: int) -> None:
+    if batch < 1 or slots < 1:
+        raise ValueError(f"batch and slots must be at least 1, not {batch} and {slots}")
+    same = all(
+        [thing.id for thing in getattr(scenario, kind)] == [thing.id for thing in getattr(world, kind)]
+        for kind in ("servers", "vnfs", "links", "switches", "endpoints", "chains")
+    )
+    if not same or scenario.period_s != world.period_s:
+        raise ValueError("truth must have the servers, VNFs, links, switches, endpoints, chains and period of scenario")

@@ -170,7 +170,7 @@ def _processing_ms(m: Model, hosts: IntArray, w: Work, s: int, cpu: float) -> fl
     """Mean processing delay of the server's VNFs at the utilisation that was read."""
     if w.hosted[s] == 0:
         return 0.0
-    return m.t.service_ms[hosts == s].mean() * slowdown1(cpu)
+    return float(m.t.service_ms[hosts == s].mean() * slowdown1(cpu))
 
 
 @compiled

@@ -85,7 +85,7 @@ def _add_route(m: Model, w: Work, a: int, b: int, demand: float, amount: float, 
 @compiled
 def route_ms(m: Model, a: int, b: int) -> float:
     """Propagation from switch a to b, `UNREACHABLE_MS` where there is no route."""
-    return min(m.route_ms[a, b], UNREACHABLE_MS)
+    return float(min(m.route_ms[a, b], UNREACHABLE_MS))
 
 
 @compiled
@@ -120,7 +120,7 @@ def _chain_delays(m: Model, hosts: IntArray, ends: IntArray, w: Work) -> float:
 def active_w(m: Model, s: int, cores: float) -> float:
     """Power of an awake server with `cores` in use."""
     share = min(max(cores / m.t.cpu_cores[s], 0.0), 1.0)
-    return m.t.idle_w[s] + (m.t.peak_w[s] - m.t.idle_w[s]) * share
+    return float(m.t.idle_w[s] + (m.t.peak_w[s] - m.t.idle_w[s]) * share)
 
 
 @compiled

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from twin.compiled import compiled
-from twin.kernels import active_w, measure, route_ms, slowdown1
+from twin.kernels import active_w, route_ms, slowdown1
 from twin.model import Model, Work
 from twin.state import FloatArray, IntArray
 
@@ -61,10 +61,10 @@ def _restore(w: Work, saved: int) -> None:
 def _stop(m: Model, hosts: IntArray, ends: IntArray, c: int, v: int) -> int:
     """The switch of stop v of chain c: a VNF's, or the ingress' before and the egress' after the VNFs."""
     if v < m.t.chain_first[c]:
-        return ends[m.t.ingress[c]]
+        return int(ends[m.t.ingress[c]])
     if v >= m.t.chain_first[c + 1]:
-        return ends[m.t.egress[c]]
-    return m.t.server_switch[hosts[v]]
+        return int(ends[m.t.egress[c]])
+    return int(m.t.server_switch[hosts[v]])
 
 
 @compiled
@@ -202,7 +202,7 @@ def _join_site(
     link_limit: float,
     saved: int,
 ) -> None:
-    """The two new segments over switch `to`, into the work space's row of that switch; leaves the loads as they were."""
+    """The two new segments over switch `to`, into the work space's row of that switch; the loads stay as they were."""
     mean_ms, own_ms, others_ms, link, blocked, top = 0.0, 0.0, 0.0, 0.0, 0.0, saved
     for a, b in ((before, to), (to, after)):
         row = a * len(m.route_ms) + b

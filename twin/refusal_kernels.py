@@ -34,14 +34,14 @@ def cpu_after(m: Model, w: Work, read: Readings, offered_mbps: FloatArray, v: in
     """Utilisation of s with v on it, by what was read or what is modelled, whichever is more."""
     modelled = m.t.cpu_base[v] + m.t.cpu_per_mbps[v] * offered_mbps[m.t.vnf_chain[v]]
     used = max(read.server_cores[s], w.load[m.first_cpu + s])
-    return (used + max(read.vnf_cores[v], modelled)) / m.t.cpu_cores[s]
+    return float((used + max(read.vnf_cores[v], modelled)) / m.t.cpu_cores[s])
 
 
 @compiled
 def memory_after(m: Model, w: Work, read: Readings, v: int, s: int) -> float:
     """As `cpu_after`, for memory."""
     used = max(read.server_memory_mb[s], w.memory_mb[s])
-    return (used + max(read.vnf_memory_mb[v], m.t.vnf_memory_mb[v])) / m.t.memory_mb[s]
+    return float((used + max(read.vnf_memory_mb[v], m.t.vnf_memory_mb[v])) / m.t.memory_mb[s])
 
 
 @compiled
@@ -107,7 +107,7 @@ def refuse_cheap(
     if hosts[v] == s:
         return SAME_SERVER
     if read.vnf_blocked[v] != FEASIBLE:
-        return read.vnf_blocked[v]
+        return int(read.vnf_blocked[v])
     if read.chain_stale[c] or read.server_stale[s]:
         return STALE_STATE
     if not read.server_up[s]:
