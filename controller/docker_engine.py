@@ -22,6 +22,7 @@ from requests.exceptions import RequestException
 
 from controller.containers import LABEL, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
 from controller.control_socket import ask_socket, is_ready, parse_answer
+from controller.images import IMAGE_NAME, system_calls
 from controller.usage import UsageReader
 
 CONTROL_IN_CONTAINER = "/run/vnf"
@@ -45,6 +46,7 @@ class DockerEngine:
         self._url, self._run_id, self._servers = url, run_id, dict(servers)
         self._control_root = control_root
         self._local = url.startswith(("unix:", "/"))
+        self._podman: bool | None = None  # not asked yet
         self._usage = UsageReader(servers, own_groups=True)
         # Clients are taken and given back rather than shared behind a lock (see controller.usage on locks).
         self._clients: deque[DockerClient] = deque()
@@ -72,16 +74,15 @@ class DockerEngine:
         """Starts a container with no network. A missing image is an error, never a pull."""
         if spec.server not in self._servers:
             raise ContainerError(f"{spec.name}: unknown server: {spec.server}")
-        folder = self._prepare(spec)
-        created = ""
-        try:
-            with self.client() as client, _named(spec.name):
-                created = _create(client, spec.name, self._config(client, spec, folder))
+        with self.client() as client, _named(spec.name):
+            created = _create(client, spec.name, self._config(client, spec))
+            try:
+                self._prepare(spec)  # not before: a container that has the name may be using the folder
                 client.api.start(created)
                 return self._inspect(client, created)
-        except ContainerError:
-            self._discard(created, folder)
-            raise
+            except BaseException:
+                self._discard(client, created, spec.name)
+                raise
 
     def wait_ready(self, instance: Instance, *, timeout_s: float) -> None:
         """Polls health; an instance that has ended is told at once, with its last words."""
@@ -147,29 +148,28 @@ class DockerEngine:
         except (DockerException, RequestException, OSError) as error:
             raise ContainerError(f"engine {self._url}: {_reason(error)}") from None
 
-    def _prepare(self, spec: InstanceSpec) -> Path:
+    def _prepare(self, spec: InstanceSpec) -> None:
         """The folder that the container will see as /run/vnf, with its configuration."""
         folder = self._control_root / spec.name
         if not self._local:
-            return folder
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / CONFIG_NAME).write_text(_text(spec))
         except OSError as error:
             raise ContainerError(f"{spec.name}: {folder}: {error.strerror}") from None
-        return folder
 
-    def _config(self, client: DockerClient, spec: InstanceSpec, folder: Path) -> dict[str, Any]:
+    def _config(self, client: DockerClient, spec: InstanceSpec) -> dict[str, Any]:
         """Body of the engine's create call. Source: ours (docs/vnf.md, "Confinement")."""
         memory = f"{max(round(spec.memory_mb), _LEAST_MEMORY_MB)}m"
         place: dict[str, Any] = {"tmpfs": {CONTROL_IN_CONTAINER: "size=64k"}}
         command = ["--config-base64", base64.b64encode(_text(spec).encode()).decode()]
         if self._local:
-            place = {"binds": [f"{folder.resolve()}:{CONTROL_IN_CONTAINER}"]}
+            place = {"binds": [f"{self._control_root.resolve() / spec.name}:{CONTROL_IN_CONTAINER}"]}
             command = ["--config", f"{CONTROL_IN_CONTAINER}/{CONFIG_NAME}"]
         host_config = client.api.create_host_config(
             network_mode="none", cap_drop=["ALL"], cap_add=["NET_RAW"], read_only=True, ipc_mode="none",
-            security_opt=["no-new-privileges"], pids_limit=16, mem_limit=memory,
+            security_opt=self._security(client, spec), pids_limit=16, mem_limit=memory,
             cgroup_parent=self._servers[spec.server] or None,
             log_config=LogConfig(type="json-file", config={"max-size": "256k"}), **place,
         )  # fmt: skip
@@ -178,6 +178,18 @@ class DockerEngine:
             healthcheck=Healthcheck(test=["NONE"]),  # the controller asks; the engine's check costs a process each
         )  # fmt: skip
         return config
+
+    def _security(self, client: DockerClient, spec: InstanceSpec) -> list[str]:
+        """Our own VNFs get a short system-call list: tighter than the engine's, and 20 ms of CPU cheaper to load.
+
+        That time counts, since it is taken from the server's quota. Podman reads a path here, so keeps its own list.
+        """
+        options = ["no-new-privileges"]
+        if self._podman is None:
+            self._podman = "podman" in str(client.version().get("Components", "")).lower()
+        if spec.image.startswith(IMAGE_NAME + ":") and not self._podman:
+            options.append(f"seccomp={system_calls()}")
+        return options
 
     def _labels(self, spec: InstanceSpec) -> dict[str, str]:
         own = {"run": self._run_id, "vnf": spec.vnf, "function": spec.function, "server": spec.server}
@@ -199,11 +211,11 @@ class DockerEngine:
             words = client.api.logs(instance.id, tail=1).decode(errors="replace").strip()
         raise ContainerError(f"{instance.name}: ended: {words or 'no last words'}")
 
-    def _discard(self, container_id: str, folder: Path) -> None:
-        if container_id:
-            with suppress(ContainerError), self.client() as client:
-                _remove(client, container_id)
-        shutil.rmtree(folder, ignore_errors=True)
+    def _discard(self, client: DockerClient, container_id: str, name: str) -> None:
+        with suppress(DockerException, RequestException):
+            _remove(client, container_id)
+        if self._local:
+            shutil.rmtree(self._control_root / name, ignore_errors=True)
 
     def _remote_usage(self, instance: Instance) -> Usage:
         with self.client() as client, _named(instance.name):

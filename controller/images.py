@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from docker.client import DockerClient
@@ -22,6 +24,7 @@ from twin.errors import EnvironmentLack
 from twin.resources import docker_path
 
 SOURCES = docker_path() / "vnf"
+IMAGE_NAME = "vnftwin/vnf"
 _COMPILER_MEND = "apt-get install -y --no-install-recommends gcc libc6-dev make"
 
 
@@ -49,7 +52,7 @@ def ensure_binary(sources: Path = SOURCES, build_root: Path | None = None) -> Pa
 def ensure_images(client: DockerClient, base: str = "scratch") -> str:
     """The tag of the VNFs' image in this engine, built when missing. ContainerError when the engine cannot."""
     suffix = "" if base == "scratch" else "-" + hashlib.sha256(base.encode()).hexdigest()[:6]
-    tag = f"vnftwin/vnf:{source_hash()}{suffix}"
+    tag = f"{IMAGE_NAME}:{source_hash()}{suffix}"
     try:
         client.images.get(tag)
     except ImageNotFound:
@@ -57,6 +60,12 @@ def ensure_images(client: DockerClient, base: str = "scratch") -> str:
     except DockerException as error:
         raise ContainerError(f"image {tag}: {error}") from None
     return tag
+
+
+@cache
+def system_calls() -> str:
+    """The seccomp profile of our VNFs, as one line of JSON."""
+    return json.dumps(json.loads((SOURCES / "seccomp.json").read_text()))
 
 
 def _source_files(sources: Path) -> list[Path]:

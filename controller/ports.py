@@ -97,7 +97,9 @@ class OvsPorts:
     def _add_port(self, instance: Instance, server: Server, port: str) -> int:
         ids = [f'external_ids:"{_RUN}"="{self._run_id}"', f'external_ids:"{_NAME}"="{instance.name}"']
         _run(["ip", "link", "set", port, "up"])
-        _run([*_vsctl(server), "add-port", server.bridge, port, "--", "set", "Interface", port, *ids])
+        stale = ["--if-exists", "del-port", server.bridge, port]  # left by a pair that vanished
+        added = ["add-port", server.bridge, port, "--", "set", "Interface", port, *ids]
+        _run([*_vsctl(server), *stale, "--", *added])
         number = int(_run([*_vsctl(server), "get", "Interface", port, "ofport"]).strip() or -1)
         if number <= 0:
             raise ContainerError(f"the switch did not take {port}")

@@ -28,12 +28,14 @@ _RECORD, _CONFIG, _LOG = "instance.json", "vnf.conf", "log"
 _START_TIMEOUT_S = 5.0
 _POLL_S = 0.002
 _JOINED: tuple[Controller, ...] = ("cpu", "cpuacct", "memory", "pids")
-# Joins the control groups given up to "--", proves that the server lets processes start (a powered-off one refuses
-# the fork), and becomes the VNF in a new network namespace with one capability.
-_LAUNCH = """
+# In a new network namespace with one capability: joins the control groups given up to "--", proves that the server
+# lets processes start (a powered-off one refuses the fork), and becomes the VNF. The groups are joined last, so that
+# little of the start is paid from the server's quota.
+_ISOLATE = ("unshare", "--net", "--", "setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all,+net_raw")
+_JOIN = """
 while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 97; shift; done; shift
 ( : ) || exit 98
-exec unshare --net -- setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+net_raw -- "$@"
+exec "$@"
 """
 
 
@@ -150,7 +152,7 @@ class ProcessEngine:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _CONFIG).write_text("\n".join(spec.config) + "\n")
         vnf = [str(self._binary), "--config", _CONFIG, "--control", SOCKET_NAME]  # relative: paths may be long
-        command = ["sh", "-c", _LAUNCH, "vnf-launch", *map(str, groups), "--", *vnf]
+        command = [*_ISOLATE, "--", "sh", "-c", _JOIN, "vnf-launch", *map(str, groups), "--", *vnf]
         with (folder / _LOG).open("wb") as log:
             # A session of its own: a Ctrl-C at the terminal is the controller's to handle.
             process = subprocess.Popen(
