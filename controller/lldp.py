@@ -14,7 +14,7 @@ from controller.stamps import Signer, Stamp, StampKind
 
 OUI = b"\x02\x76\x6e"  # locally administered: no vendor's
 _SUBTYPE = 1
-_OLDEST = 8  # a frame that comes back after this many newer ones were sent is a replay
+_OLDEST = 4  # a frame that comes back after this many newer ones were sent is a replay
 NOWHERE = ("", 0)
 
 End = tuple[str, int]  # (switch, port)
