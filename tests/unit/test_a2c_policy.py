@@ -109,7 +109,7 @@ def test_a_file_with_other_weights_is_refused(tmp_path: Path, trained: TrainedPo
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are(scenario: Scenario) -> None:
-    with pytest.raises(InputError, match="no policy 'nowhere': neither a file nor one of .*small"):
+    with pytest.raises(InputError, match=r"no policy 'nowhere': neither a file nor one of .*small"):
         load_policy("nowhere")
     with pytest.raises(InputError, match="unknown policy 'nowhere': one of a2c, stay"):
         named_policy("nowhere", scenario)
