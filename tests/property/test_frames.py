@@ -162,7 +162,7 @@ def test_an_ipv4_fragment_is_refused() -> None:
 
 @pytest.mark.parametrize("mac", ["", "02:00:00:00:00", "02:00:00:00:00:0g", "0200.0000.0001", "2:0:0:0:0:1"])
 def test_what_is_no_mac_is_refused(mac: str) -> None:
-    with pytest.raises(ValueError, match="MAC|hexadecimal"):
+    with pytest.raises(ValueError, match=r"MAC|hexadecimal"):
         frames.mac_bytes(mac)
 
 

@@ -157,8 +157,9 @@ class TestOfferedTraffic:
     def test_bytes_of_the_ingress_rule_are_what_is_offered(self) -> None:
         offered = OfferedTraffic(SCENARIO)
         assert offered.add(100.0, "edge1", [flow(1, 0, alive_s=5.0)]) == []
-        samples = offered.add(101.0, "edge1", [flow(1, 100 * 512, alive_s=6.0)])
-        assert samples == [Sample(101.0, "web1", Quantity.CHAIN_OFFERED, pytest.approx(100 * 512 * 8 / 1e6))]
+        (sample,) = offered.add(101.0, "edge1", [flow(1, 100 * 512, alive_s=6.0)])
+        assert (sample.at_s, sample.subject, sample.quantity) == (101.0, "web1", Quantity.CHAIN_OFFERED)
+        assert sample.value == pytest.approx(100 * 512 * 8 / 1e6)
 
     def test_other_rules_are_left_out(self) -> None:
         offered = OfferedTraffic(SCENARIO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_probes_of_all_chains_are_interleaved_at_the_stated_rate() -> None:
     assert len(set(times)) == len(times)
     for chain in FIRST:
         own = [at_s for at_s, probe in way.sent if probe.chain.id == chain]
-        assert all(b - a == pytest.approx(0.2, abs=0.03) for a, b in zip(own, own[1:], strict=False))
+        assert all(b - a == pytest.approx(0.2, abs=0.03) for a, b in pairwise(own))
 
 
 def test_only_chains_that_are_steered_are_probed() -> None:
