@@ -107,10 +107,12 @@ def text_of(node: Node) -> str:
 
 def number_of(node: Node, key: str) -> float:
     """A decimal number. ValueError says what it is instead."""
-    text = text_of(node) if isinstance(node, ScalarNode) else ""
     unit = next((f" of {name}" for suffix, name in _UNITS.items() if key.endswith(suffix)), "")
     if not isinstance(node, ScalarNode):
         raise ValueError(f"must be a number{unit}, not a {kind_of(node)}")
+    if node.tag == _NULL and not node.style:
+        raise ValueError("has no value")
+    text = str(node.value)
     if re.fullmatch(r"[-+]?0\d+", text):
         raise ValueError(f"is '{text}', which YAML 1.1 reads as octal: write {int(text)}")
     if node.style or not _DECIMAL.fullmatch(text):

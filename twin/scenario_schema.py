@@ -89,11 +89,15 @@ def _power(table: Table, default: PowerModel) -> PowerModel:
     if sub is None:
         return default
     power = PowerModel(**{key: sub.number(key, getattr(default, key), low=0) for key in _POWER_KEYS})
-    if power.sleep_w > power.idle_w or power.idle_w > power.peak_w:
+    if _disordered(power) and not _disordered(default):  # a wrong default is told where it stands
         sub.wrong(
             "", f"must have sleep_w <= idle_w <= peak_w, not {power.sleep_w:g}, {power.idle_w:g}, {power.peak_w:g}"
         )
     return power
+
+
+def _disordered(power: PowerModel) -> bool:
+    return power.sleep_w > power.idle_w or power.idle_w > power.peak_w
 
 
 def _access(table: Table) -> Access:
