@@ -86,12 +86,13 @@ def _add_run(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from agent.a2c_policy import named_policy
     from twin.scenario_file import load_scenario
 
     scenario = load_scenario(arguments.scenario)
     policies = [arguments.policy, *(p for p in arguments.compare.split(",") if p)]
     for policy in policies:
-        _known_policy(policy)
+        named_policy(policy, scenario)  # an unknown one is an error now, not after the first run
     _require_token(arguments.listen)
     if arguments.dry_run:
         from controller.dry_run import run_dry
@@ -134,23 +135,25 @@ def _add_controller(commands: Any) -> None:
     parser.add_argument("--listen-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--openflow", type=_address, default=("127.0.0.1", 6653), metavar="HOST:PORT",
                         help="address on which switches connect (127.0.0.1:6653)")  # fmt: skip
-    parser.add_argument("--journal", type=Path, default=Path("vnftwin-journal.db"), metavar="FILE")
+    parser.add_argument("--journal", type=Path, default=Path("vnftwin-journal.db"), metavar="FILE",
+                        help="what was seen, decided and done (vnftwin-journal.db)")  # fmt: skip
+    parser.add_argument("--control", type=Path, default=None, metavar="DIR",
+                        help="folder of the VNFs' control sockets (/run/vnftwin/SCENARIO)")  # fmt: skip
 
 
 def controller(arguments: argparse.Namespace) -> int:
-    from controller.service import ServiceOptions, serve
+    from controller.runtime import RuntimeOptions, serve
     from twin.scenario_file import load_scenario
 
     scenario = load_scenario(arguments.scenario)
-    _known_policy(arguments.policy)
     if arguments.listen_fd < 0:
         _require_token(arguments.listen)
     return serve(
         scenario,
-        ServiceOptions(
+        RuntimeOptions(
             policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, listen=arguments.listen,
             listen_fd=arguments.listen_fd, openflow=arguments.openflow, journal=arguments.journal,
-            token=os.environ.get("VNFTWIN_TOKEN", ""),
+            control_root=arguments.control, token=os.environ.get("VNFTWIN_TOKEN", ""),
         ),
     )  # fmt: skip
 
@@ -283,14 +286,6 @@ def doctor(arguments: argparse.Namespace) -> int:
         table.add_row(mark, finding.name, finding.found, "" if finding.ok else finding.mend)
     Console().print(table)
     return 1 if lacking else 0
-
-
-def _known_policy(name: str) -> None:
-    """InputError before anything is started, not after."""
-    from agent.baselines import POLICY_NAMES
-
-    if name and name not in POLICY_NAMES and not Path(name).is_file():
-        raise InputError(f"unknown policy {name!r}: {', '.join(POLICY_NAMES)} or a policy file")
 
 
 def _require_token(listen: tuple[str, int]) -> None:

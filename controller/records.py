@@ -84,6 +84,7 @@ class DecisionRecord:
 
     id: int
     at_s: float
+    run_s: float
     decision: str
     reason: str
     policy: str

@@ -64,7 +64,7 @@ class RestApplication:
         return result
 
     def _answer(self, request: Request) -> Response:
-        found = self._map.routematch(environ={**request.environ, "REQUEST_METHOD": request.method})
+        found = self._map.match(environ={**request.environ, "REQUEST_METHOD": request.method})
         if found is None:
             return self._not_found(request)
         if found["action"] != "health" and not self._authorised(request):
@@ -90,7 +90,7 @@ class RestApplication:
         return _reply(404, {"error": f"no such path: {request.path}"})
 
     def _matches(self, path: str, method: str) -> bool:
-        return self._map.routematch(environ={"PATH_INFO": path, "REQUEST_METHOD": method}) is not None
+        return self._map.match(environ={"PATH_INFO": path, "REQUEST_METHOD": method}) is not None
 
     def _authorised(self, request: Request) -> bool:
         given = request.headers.get("Authorization", "").encode()

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from controller.client import ControllerClient, Unreachable
+from controller.listening import listening_socket
 from controller.testbed import Event, TestBedProcess
-from twin.errors import EnvironmentLack, InputError, VnftwinError
+from twin.errors import EnvironmentLack, VnftwinError
 
 START_TIMEOUT_S = 180.0  # the first start builds the VNF image
 READY_TIMEOUT_S = 60.0
@@ -100,20 +101,6 @@ def run_live(options: RunOptions, watcher: Watcher, *, actions: Sequence[Callabl
     options.report.mkdir(parents=True, exist_ok=True)
     with listening_socket(*options.listen) as listener, tempfile.TemporaryDirectory(prefix="vnftwin-") as run_dir:
         return LiveRun(options, watcher, listener, Path(run_dir)).run(actions)
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. InputError when the address is taken or is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror} (choose another with --listen)") from None
-    return listener
 
 
 class LiveRun:
@@ -218,6 +205,7 @@ class ControllerProcess:
             sys.executable, "-m", "controller.cli", "controller", str(ready["scenario"]),
             "--policy", options.policy, "--seed", str(options.seed), "--listen-fd", str(listener.fileno()),
             "--journal", str(options.report / f"journal-{options.policy_label}.db"),
+            "--control", str(Path(str(ready["scenario"])).parent / "control"),
         ]  # fmt: skip
         self._command = ["nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--", *service]
         self._listener = listener

@@ -1,0 +1,109 @@
+"""Keeps every chain steered as it should be: desired steering and installed steering are values, acting is their
+difference.
+
+Desired follows from where the endpoints are, which instance of each VNF is active, and the lowest-delay routes over
+live links. Whatever changes one of these (a migration, a roaming user, a failed link) is carried out by one and the
+same kind of plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from controller.flow_rule import FlowRule
+from controller.plan import MigrationPlan, StartVnf, plan_change, plan_migration
+from controller.rules import base_rules, chain_rules
+from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, SwitchPath, steer
+from twin.scenario import Placement, Scenario, ServiceChain
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is known of the network now: ports between switches, and the route from switch to switch."""
+
+    adjacency: Adjacency
+    route: Callable[[str, str], SwitchPath]
+
+
+class ChainKeeper:
+    """The installed steering of every chain and the active instance of every VNF. Pure: it plans, others act."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.installed: dict[str, ChainSteering] = {}
+        self.active: dict[str, str] = {}  # vnf -> name of its instance in service
+        self.server_of: dict[str, str] = dict(scenario.placement.hosts)
+        self._attached: dict[str, Attachment] = {}  # instance name -> port
+        self._ports: dict[tuple[str, str], int] = {}  # also of links that are down now: their rules must be found
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(dict(self.server_of))
+
+    def put_in_service(self, vnf: str, instance: str, server: str, attachment: Attachment) -> None:
+        """From now on this instance is the VNF's active one."""
+        self.active[vnf], self.server_of[vnf] = instance, server
+        self._attached[instance] = attachment
+
+    def forget_instance(self, instance: str) -> None:
+        self._attached.pop(instance, None)
+
+    def learn(self, adjacency: Adjacency) -> None:
+        """Takes in the ports between switches; those of links that went down are remembered."""
+        self._ports.update(adjacency)
+
+    def desired(
+        self, chain: ServiceChain, network: Network, places: Mapping[str, tuple[str, int]], **instead: Attachment
+    ) -> ChainSteering:
+        """The steering a chain should have now; `instead` gives VNFs (by id) other ports than those in service.
+
+        SteeringError where an endpoint's port is unknown, a VNF has no instance, or no route is left.
+        """
+        stops = (
+            _place(chain.ingress, places),
+            *(instead.get(vnf.id) or self._attachment(vnf.id) for vnf in chain.vnfs),
+            _place(chain.egress, places),
+        )
+        return steer(chain.number, chain.flow, stops, network.route)
+
+    def plan(self, chain: ServiceChain, desired: ChainSteering | None) -> MigrationPlan:
+        """The plan from what is installed to `desired`; empty when they are the same."""
+        return plan_change(self.installed.get(chain.id), desired, self._ports)
+
+    def plan_move(self, start: StartVnf, attachment: Attachment, chain: ServiceChain, network: Network,
+                  places: Mapping[str, tuple[str, int]]) -> MigrationPlan:  # fmt: skip
+        """The plan that moves one VNF to the instance that `start` has started."""
+        after = self.desired(chain, network, places, **{start.vnf: attachment})
+        before = self.installed[chain.id]
+        return plan_migration(start, self.active[start.vnf], before, after, self._ports)
+
+    def carried_out(self, chain: str, plan: MigrationPlan) -> None:
+        """The plan is done: what it led to is installed."""
+        if plan.after is None:
+            self.installed.pop(chain, None)
+        else:
+            self.installed[chain] = plan.after
+
+    def wanted_rules(self, switch: str, link_ports: Iterable[int]) -> frozenset[FlowRule]:
+        """Every rule that should be on a switch now."""
+        rules = set(base_rules(switch, link_ports))
+        for steering in self.installed.values():
+            rules.update(rule for rule in chain_rules(steering, self._ports) if rule.switch == switch)
+        return frozenset(rules)
+
+    def link_ports(self, switch: str) -> frozenset[int]:
+        return frozenset(port for (a, _), port in self._ports.items() if a == switch)
+
+    def _attachment(self, vnf: str) -> Attachment:
+        try:
+            return self._attached[self.active[vnf]]
+        except KeyError:
+            raise SteeringError(f"VNF {vnf} has no running instance") from None
+
+
+def _place(endpoint: str, places: Mapping[str, tuple[str, int]]) -> Attachment:
+    switch, port = places[endpoint]
+    if not port:
+        raise SteeringError(f"the switch port of endpoint {endpoint} is not known yet")
+    return Attachment(switch, port)

@@ -1,0 +1,169 @@
+"""Carries out plans, step by step: journalled before and after, undone before the swap, only forward after it.
+
+The executor alone acts on switches and containers for the sake of a chain. It runs in a green thread of its own per
+plan; clock and sleep are given to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller import openflow
+from controller.flow_rule import FlowRule
+from controller.plan import (
+    Barrier,
+    DeleteRules,
+    Drain,
+    HandOverState,
+    InstallEntries,
+    InstallRules,
+    MigrationPlan,
+    Step,
+    StopVnf,
+    SwapEntry,
+    undo,
+)
+from controller.steering import Attachment
+from controller.switchboard import SwitchGone
+from twin.errors import VnftwinError
+
+log = logging.getLogger("vnftwin.executor")
+BARRIER_TIMEOUT_S = 2.0
+FORWARD_TRIES = 5
+FORWARD_PAUSE_S = 0.5
+
+
+class RolledBack(VnftwinError):
+    """The plan failed before new packets were switched over; all of it was taken back."""
+
+
+class StuckForward(VnftwinError):
+    """The plan failed after the swap and could not be finished; a person is needed."""
+
+
+class Switches(Protocol):
+    """The part of `Switchboard` that acts."""
+
+    def send(self, switch: str, messages: Iterable[bytes]) -> None: ...
+
+    def is_connected(self, switch: str) -> bool: ...
+
+    def barrier(self, switches: tuple[str, ...], *, timeout_s: float) -> None: ...
+
+
+class Instances(Protocol):
+    """The part of `Hosts` that acts."""
+
+    def start(self, vnf_id: str, server_id: str, name: str) -> Attachment: ...
+
+    def stop(self, name: str) -> None: ...
+
+
+class StepLog(Protocol):
+    """Told of every step before and after it is done."""
+
+    def begin(self, number: int, step: Step, *, undoing: bool) -> None: ...
+
+    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The outside of the executor: `clock` in monotonic seconds, `sleep` in seconds (of a green thread)."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], object]
+
+
+class Executor:
+    """Performs the steps of plans."""
+
+    def __init__(self, switches: Switches, instances: Instances, shell: Shell) -> None:
+        self._switches, self._instances, self._shell = switches, instances, shell
+
+    def start_vnf(self, vnf: str, server: str, instance: str) -> Attachment:
+        """The one step that must be done before the rest of a migration's plan can be made."""
+        return self._instances.start(vnf, server, instance)
+
+    def carry_out(self, plan: MigrationPlan, steps: StepLog, *, done: int = 0) -> None:
+        """Performs a plan of which the first `done` steps have been done.
+
+        RolledBack when it failed while it could be undone (and was); StuckForward when it failed later for good.
+        """
+        for number, step in enumerate(plan.steps[done:], start=done):
+            if number < plan.no_return:
+                try:
+                    self._logged(number, step, steps)
+                except VnftwinError as error:
+                    self._take_back(plan, number + 1, steps)
+                    raise RolledBack(f"{type(step).__name__}: {error}") from error
+            else:
+                self._forward(number, step, steps)
+
+    def _take_back(self, plan: MigrationPlan, begun: int, steps: StepLog) -> None:
+        for number, step in enumerate(undo(plan, begun)):
+            try:
+                self._logged(number, step, steps, undoing=True)
+            except VnftwinError as error:
+                # What could not be removed is alien from now on: reconciliation removes it when the switch answers.
+                log.warning("undo of %s: %s", type(step).__name__, error)
+
+    def _forward(self, number: int, step: Step, steps: StepLog) -> None:
+        """A switch that is gone is left to reconciliation, which makes it whole when it returns."""
+        for attempt in range(1, FORWARD_TRIES + 1):
+            try:
+                return self._logged(number, step, steps)
+            except SwitchGone as gone:
+                log.warning("%s: %s; left to reconciliation", type(step).__name__, gone)
+                return
+            except VnftwinError as error:
+                if attempt == FORWARD_TRIES:
+                    raise StuckForward(f"{type(step).__name__}: {error}") from error
+                log.warning("%s, attempt %d: %s", type(step).__name__, attempt, error)
+                self._shell.sleep(FORWARD_PAUSE_S)
+
+    def _logged(self, number: int, step: Step, steps: StepLog, *, undoing: bool = False) -> None:
+        steps.begin(number, step, undoing=undoing)
+        began_s = self._shell.clock()
+        self.perform(step)
+        steps.end(number, step, took_s=self._shell.clock() - began_s, undoing=undoing)
+
+    def perform(self, step: Step) -> None:
+        """One step; done twice it has the same effect as done once."""
+        match step:
+            case InstallRules(rules) | InstallEntries(rules):
+                self._send(openflow.add_rule, rules)
+            case SwapEntry(_, new):
+                self._send(openflow.modify_rule, (new,))
+            case DeleteRules(rules):
+                self._delete(rules)
+            case Barrier(switches):
+                self._switches.barrier(switches, timeout_s=BARRIER_TIMEOUT_S)
+            case Drain(wait_ms):
+                self._shell.sleep(wait_ms / 1000.0)
+            case StopVnf(_, instance):
+                self._instances.stop(instance)
+            case HandOverState(vnf):
+                raise VnftwinError(f"{vnf} keeps its state to itself: no hand-over")
+            case _:
+                raise TypeError(f"{type(step).__name__} is no step of a plan that is under way")
+
+    def _send(self, build: Callable[[FlowRule], bytes], rules: tuple[FlowRule, ...]) -> None:
+        for switch, messages in _by_switch(build, rules).items():
+            self._switches.send(switch, messages)
+
+    def _delete(self, rules: tuple[FlowRule, ...]) -> None:
+        """Rules of a switch that is gone are gone for us, too: on its return all that is alien is removed."""
+        for switch, messages in _by_switch(openflow.delete_rule, rules).items():
+            if self._switches.is_connected(switch):
+                self._switches.send(switch, messages)
+
+
+def _by_switch(build: Callable[[FlowRule], bytes], rules: tuple[FlowRule, ...]) -> dict[str, list[bytes]]:
+    messages: dict[str, list[bytes]] = {}
+    for rule in rules:
+        messages.setdefault(rule.switch, []).append(build(rule))
+    return messages

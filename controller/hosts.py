@@ -1,0 +1,181 @@
+"""VNF instances on their servers: started, attached to their switch, watched and stopped.
+
+Engine and port calls take tens to hundreds of milliseconds, so they run in threads (`run_blocking`); the green threads
+that ask wait without holding up the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from controller.containers import ContainerEngine, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
+from controller.ports import PortPlumber
+from controller.steering import Attachment
+from twin.errors import VnftwinError
+from twin.scenario import Scenario, Server, Vnf, VnfType
+
+log = logging.getLogger("vnftwin.hosts")
+READY_S = 10.0
+STOP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningVnf:
+    """One instance that is up, and the switch port at which it hangs."""
+
+    instance: Instance
+    attachment: Attachment
+
+
+class Hosts:
+    """Every instance of this run by its name; which of them is in service is told by the steering."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        engines: Mapping[str, ContainerEngine],
+        plumber: PortPlumber,
+        *,
+        run_id: str,
+        images: Mapping[str, str],
+        run_blocking: Callable[..., Any],
+    ) -> None:
+        """`engines` and `images` (of VNFs that name none themselves) are by server; servers may share an engine."""
+        self._scenario, self._engines, self._plumber = scenario, engines, plumber
+        self._run_id, self._images, self._run = run_id, images, run_blocking
+        self._running: dict[str, RunningVnf] = {}
+        self._numbers: dict[str, int] = {}
+        self._ports_changed: Callable[[str, frozenset[int]], None] = lambda _switch, _ports: None
+
+    def on_ports_changed(self, callback: Callable[[str, frozenset[int]], None]) -> None:
+        """`callback(switch, its VNF ports)` is called whenever an instance comes or goes."""
+        self._ports_changed = callback
+
+    def running(self, name: str) -> RunningVnf:
+        """ContainerError for an instance that is not up."""
+        try:
+            return self._running[name]
+        except KeyError:
+            raise ContainerError(f"instance {name} is not running") from None
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._running)
+
+    def new_name(self, vnf: str) -> str:
+        """A name for the next instance of a VNF, never used before in this run."""
+        self._numbers[vnf] = self._numbers.get(vnf, 0) + 1
+        return f"{self._run_id}-{vnf}-{self._numbers[vnf]}"
+
+    def start(self, vnf_id: str, server_id: str, name: str) -> Attachment:
+        """Starts an instance and returns its port once it answers health. ContainerError, with nothing left behind."""
+        vnf, server = self._scenario.vnf(vnf_id), self._scenario.server(server_id)
+        instance, port = self._run(self._start, self._spec(vnf, server, name), server)
+        attachment = Attachment(server.at, port)
+        self._running[name] = RunningVnf(instance, attachment)
+        self._tell_ports(server.at)
+        return attachment
+
+    def stop(self, name: str) -> None:
+        """Stops and detaches; an instance that is gone already is no error."""
+        running = self._running.pop(name, None)
+        if running is None:
+            return
+        self._run(self._stop, running.instance)
+        self._tell_ports(running.attachment.switch)
+
+    def stop_all(self) -> None:
+        for name in list(self._running):
+            try:
+                self.stop(name)
+            except VnftwinError as error:
+                log.warning("%s was not stopped: %s", name, error)
+
+    def remove_leftovers(self) -> int:
+        """Removes instances of this run that an earlier controller left; how many there were."""
+        leftovers = [i for i in self._run(self._instances) if i.name not in self._running]
+        for instance in leftovers:
+            self._run(self._stop, instance)
+        return len(leftovers)
+
+    def poll(self, active: Mapping[str, str]) -> HostReadings:
+        """Usage of every server and of each VNF's active instance (vnf -> name), read in one thread."""
+        wanted = {vnf: self._running[name].instance for vnf, name in active.items() if name in self._running}
+        readings: HostReadings = self._run(self._poll, wanted)
+        return readings
+
+    def _spec(self, vnf: Vnf, server: Server, name: str) -> InstanceSpec:
+        image = vnf.type.image or self._images[server.id]
+        labels = {"run": self._run_id, "vnf": vnf.id, "server": server.id}
+        config = vnf_config(vnf, self._scenario)
+        return InstanceSpec(name, vnf.id, vnf.type.function, server.id, image, vnf.type.memory_mb, config, labels)
+
+    def _start(self, spec: InstanceSpec, server: Server) -> tuple[Instance, int]:
+        engine = self._engines[server.id]
+        instance = engine.start(spec)
+        try:
+            port = self._plumber.attach(instance, server)
+            engine.wait_ready(instance, timeout_s=READY_S)
+        except BaseException:
+            self._stop(instance)
+            raise
+        return instance, port
+
+    def _stop(self, instance: Instance) -> None:
+        self._plumber.detach(instance, self._scenario.server(instance.server))
+        self._engines[instance.server].stop(instance.id, timeout_s=STOP_S)
+
+    def _poll(self, wanted: Mapping[str, Instance]) -> HostReadings:
+        alive = {instance.name for instance in self._instances() if instance.running}
+        dead = [vnf for vnf, instance in wanted.items() if instance.name not in alive]
+        vnfs, servers = dict[str, tuple[Instance, Usage]](), dict[str, ServerUsage]()
+        for vnf, instance in wanted.items():
+            with suppress(ContainerError):  # it may have ended a moment ago; the next poll calls it dead
+                vnfs[vnf] = (instance, self._engines[instance.server].usage(instance))
+        for server, engine in self._engines.items():
+            with suppress(ContainerError):  # no reading: its age will show it
+                servers[server] = engine.server_usage(server)
+        return HostReadings(vnfs, servers, dead)
+
+    def _instances(self) -> list[Instance]:
+        engines = {id(engine): engine for engine in self._engines.values()}.values()
+        return [instance for engine in engines for instance in engine.instances()]
+
+    def _tell_ports(self, switch: str) -> None:
+        ports = (r.attachment.port for r in self._running.values() if r.attachment.switch == switch)
+        self._ports_changed(switch, frozenset(ports))
+
+
+@dataclass(frozen=True, slots=True)
+class HostReadings:
+    """One poll: usage per VNF with the instance it was read of, usage per server, and VNFs whose instance is dead."""
+
+    vnfs: Mapping[str, tuple[Instance, Usage]]
+    servers: Mapping[str, ServerUsage]
+    dead: Sequence[str]
+
+
+def vnf_config(vnf: Vnf, scenario: Scenario) -> tuple[str, ...]:
+    """The configuration lines of a VNF (docs/vnf.md): its type's own, with defaults that fit its chain."""
+    chain = scenario.chain(vnf.chain)
+    lines = [f"function {vnf.type.function}", f"work_us {work_us(vnf.type, chain.packet_bytes):.0f}"]
+    own = [line for key, value in vnf.type.config.items() for line in _lines(key, value)]
+    keys = {line.split()[0] for line in own}
+    if vnf.type.function == "nat" and "external" not in keys:
+        lines.append(f"external 10.255.{chain.number}.{vnf.index + 1}")
+    if vnf.type.function == "balancer" and "backend" not in keys:
+        lines.append(f"backend {chain.flow.dst_ip}")
+    return (*lines, *own)
+
+
+def work_us(vnf_type: VnfType, packet_bytes: int) -> float:
+    """CPU time per packet that makes a VNF cost what the scenario says: cores per Mbit/s times bits per packet."""
+    return vnf_type.cpu_per_mbps * packet_bytes * 8.0
+
+
+def _lines(key: str, value: object) -> Iterable[str]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"{key} {item}" for item in values]

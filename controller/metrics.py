@@ -1,0 +1,132 @@
+"""Prometheus metrics: read from the controller's own state at scrape time, never mirrored into gauges.
+
+Names follow the naming rules: prefix `vnftwin_`, base units (seconds, watts, bits per second, ratios), `_total` for
+counters, closed label sets (ids of the scenario and enumerated reasons). Each registry belongs to one controller.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+MOVE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+# name, help, key of the description, factor to the base unit; one row per server, link or chain
+_SERVER_GAUGES = (
+    ("server_up", "1 where the server can host VNFs", "up", 1.0),
+    ("server_awake", "1 awake, 0 asleep", "awake", 1.0),
+    ("server_cpu_utilisation_ratio", "CPU in use by VNFs as a share of the server's quota", "cpu", 1.0),
+    ("server_memory_utilisation_ratio", "memory in use by VNFs as a share of the server's", "memory", 1.0),
+    ("server_power_watts", "power; modelled unless vnftwin_energy_modelled is 0", "power_w", 1.0),
+    ("server_processing_delay_seconds", "mean processing delay of its VNFs (modelled)", "delay_ms", 1e-3),
+)
+_LINK_GAUGES = (
+    ("link_up", "1 up, 0 down", "up", 1.0),
+    ("link_delay_seconds", "measured one-way delay", "delay_ms", 1e-3),
+    ("link_forward_load_bits_per_second", "load from a to b", "forward_mbps", 1e6),
+    ("link_backward_load_bits_per_second", "load from b to a", "backward_mbps", 1e6),
+)
+_CHAIN_GAUGES = (
+    ("chain_delay_seconds", "end-to-end delay measured in band", "delay_ms", 1e-3),
+    ("chain_expected_delay_seconds", "end-to-end delay by the cost model", "expected_delay_ms", 1e-3),
+    ("chain_probe_loss_ratio", "share of in-band probes lost", "loss", 1.0),
+    ("chain_offered_bits_per_second", "offered traffic at the ingress", "offered_mbps", 1e6),
+)
+_TOTALS = (
+    ("delay_seconds", "traffic-weighted mean delay, measured", "delay_ms", 1e-3),
+    ("expected_delay_seconds", "traffic-weighted mean delay by the cost model", "expected_delay_ms", 1e-3),
+    ("stay_delay_seconds", "the same had nothing ever moved (modelled)", "stay_delay_ms", 1e-3),
+    ("power_watts", "power of all servers", "power_w", 1.0),
+    ("stay_power_watts", "the same had nothing ever moved (modelled)", "stay_power_w", 1.0),
+)
+_COUNTERS = (
+    ("energy_joules", "energy of all servers", "energy_j"),
+    ("stay_energy_joules", "the same had nothing ever moved (modelled)", "stay_energy_j"),
+    ("handler_errors", "exceptions in event handlers", "handler_errors"),
+    ("samples_ignored", "telemetry samples of unknown subjects or not finite", "samples_ignored"),
+    ("rules_repaired", "missing rules installed again", "rules_repaired"),
+    ("rules_alien", "rules in our cookie range that nobody asked for, removed", "rules_alien"),
+)
+
+
+class Describes(Protocol):
+    """What is read at scrape time: the same descriptions that REST gives."""
+
+    def describe(self, what: str) -> Any: ...
+
+
+class ControllerMetrics(Collector):
+    """A registry of its own with everything of one controller."""
+
+    def __init__(self, controller: Describes) -> None:
+        self._controller = controller
+        self.registry = CollectorRegistry()
+        self.decision_s = Histogram(
+            "vnftwin_decision_seconds", "time to decide", registry=self.registry, buckets=DECISION_BUCKETS_S
+        )
+        self.step_s = Histogram(
+            "vnftwin_migration_step_seconds", "time of one step of a migration", ["step"],
+            registry=self.registry, buckets=MOVE_BUCKETS_S,
+        )  # fmt: skip
+        self.registry.register(self)
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is declared beforehand; asking the controller at registration would be too early
+
+    def collect(self) -> Iterable[Metric]:
+        state = self._controller.describe("state")
+        yield InfoMetricFamily("vnftwin_build", "versions", value=_versions() | {"policy": state["policy"]})
+        yield from _rows("server", _SERVER_GAUGES, self._controller.describe("servers"))
+        yield from _rows("link", _LINK_GAUGES, self._controller.describe("links"))
+        yield from _rows("chain", _CHAIN_GAUGES, state["chains"])
+        yield from _placement(state["placement"])
+        for name, text, key, factor in _TOTALS:
+            if state[key] is not None:
+                yield GaugeMetricFamily(f"vnftwin_{name}", text, value=state[key] * factor)
+        for name, text, key in _COUNTERS:
+            yield CounterMetricFamily(f"vnftwin_{name}", text, value=state[key])
+        yield GaugeMetricFamily("vnftwin_energy_modelled", "1: energy is modelled", state["energy_label"] == "modelled")
+        yield _labelled("migrations", "ended migrations", "status", state["migrations_by_status"])
+        yield _labelled("refusals", "moves that the verdict refused", "reason", state["refusals"])
+        ages = GaugeMetricFamily("vnftwin_reading_age_seconds", "age of the oldest reading", labels=["quantity"])
+        for quantity, age_s in state["oldest_reading_s"].items():
+            if age_s is not None:
+                ages.add_metric([quantity], age_s)
+        yield ages
+
+
+def _rows(label: str, gauges: tuple[tuple[str, str, str, float], ...], rows: Any) -> Iterator[Metric]:
+    for name, text, key, factor in gauges:
+        family = GaugeMetricFamily(f"vnftwin_{name}", text, labels=[label])
+        for row in rows:
+            if row[key] is not None:
+                family.add_metric([row["id"]], float(row[key]) * factor)
+        yield family
+
+
+def _placement(placement: Mapping[str, str]) -> Iterator[Metric]:
+    family = GaugeMetricFamily("vnftwin_vnf_placement", "1 for the server that hosts the VNF", labels=["vnf", "server"])
+    for vnf, server in placement.items():
+        family.add_metric([vnf, server], 1.0)
+    yield family
+
+
+def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"vnftwin_{name}", text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("vnftwin", "ryu", "torch")}

@@ -1,0 +1,244 @@
+"""Migrations from request to end, replacements of dead VNFs, and the first set-up: all that changes a chain.
+
+One change at a time per chain; changes of different chains run side by side, each in a green thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.decision import Prediction
+from controller.chain_keeper import ChainKeeper, Network
+from controller.containers import ContainerError
+from controller.executor import Executor, RolledBack, Shell, StuckForward
+from controller.plan import StartVnf, Step, StopVnf
+from controller.plan_json import to_json
+from controller.probes import ProbeCounts
+from controller.records import MigrationRecord, MigrationStatus, StepRecord, UnknownName
+from controller.steering import Attachment, SteeringError
+from twin.errors import VnftwinError
+from twin.scenario import Scenario, ServiceChain
+
+log = logging.getLogger("vnftwin.migrations")
+SETTLE_S = 1.5  # after a move: until the probes sent during it have returned or are lost
+KEPT = 1000  # records of ended migrations that are kept in memory; the journal has all
+SERVER_REST_S = 20.0  # a server on which an instance would not start is left alone for so long
+
+
+class StepJournal(Protocol):
+    """The part of `Journal` that migrations write."""
+
+    def put_migration(self, ident: str, at_s: float, key: str | None, body: Mapping[str, object]) -> None: ...
+
+    def add_step(self, migration: str, number: int, at_s: float, phase: str, body: Mapping[str, object]) -> None: ...
+
+
+class ProbeBook(Protocol):
+    """The part of `ChainProbes` that a move concerns: its probes are counted, but kept out of the readings."""
+
+    def hold(self, chain: str) -> None: ...
+
+    def release(self, now_s: float, chain: str) -> None: ...
+
+    def counts(self, chain: str) -> ProbeCounts: ...
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What migrations need to know and to tell, as functions of the moment."""
+
+    network: Callable[[], Network]
+    places: Callable[[], Mapping[str, tuple[str, int]]]
+    chain_delay_ms: Callable[[str], float | None]
+    observe_step: Callable[[str, float], None]
+    new_name: Callable[[str], str]
+
+
+@dataclass(slots=True)
+class Migrations:
+    """The records of all migrations, which chains are changing, and which servers are left alone."""
+
+    scenario: Scenario
+    keeper: ChainKeeper
+    executor: Executor
+    probes: ProbeBook
+    journal: StepJournal
+    shell: Shell
+    around: Surroundings
+    records: dict[str, MigrationRecord] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+    moved_at_s: dict[str, float] = field(default_factory=dict)
+    changed_at_s: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: {s.value: 0 for s in MigrationStatus if s.name != "PENDING"})
+    _resting_until_s: dict[str, float] = field(default_factory=dict)
+    _serial: int = 0
+
+    def request(self, vnf: str, target: str, *, reason: str, predicted: Prediction | None, key: str | None = None
+                ) -> MigrationRecord:  # fmt: skip
+        """A new migration, not begun yet. The same key gives the same migration again."""
+        known = next((r for r in self.records.values() if key is not None and r.key == key), None)
+        if known is not None:
+            return known
+        self._serial += 1
+        source = self.keeper.server_of[vnf]
+        record = MigrationRecord(
+            f"m{self._serial}", vnf, source, target, reason, self.shell.clock(), predicted=predicted, key=key
+        )
+        self.records[record.id] = record
+        self.busy.add(self._chain(vnf).id)  # from the request on, so that no second one slips in between
+        self._write(record)
+        self._forget_old()
+        return record
+
+    def record(self, ident: str) -> MigrationRecord:
+        try:
+            return self.records[ident]
+        except KeyError:
+            raise UnknownName(f"unknown migration {ident}") from None
+
+    def run(self, record: MigrationRecord) -> None:
+        """Carries a requested migration out, to its end; never raises."""
+        chain = self._chain(record.vnf)
+        record.status = MigrationStatus.RUNNING
+        record.observed_delay_before_ms = self.around.chain_delay_ms(chain.id)
+        before = self.probes.counts(chain.id)
+        with self._changing(chain.id):
+            self.probes.hold(chain.id)
+            try:
+                self._move(record, chain)
+                record.status = MigrationStatus.DONE
+                self.moved_at_s[record.vnf] = self.shell.clock()
+            except (RolledBack, ContainerError, SteeringError) as error:
+                record.status, record.error = MigrationStatus.ROLLED_BACK, str(error)
+            except VnftwinError as error:
+                record.status, record.error = MigrationStatus.FAILED, str(error)
+            except Exception as error:
+                log.exception("migration %s", record.id)
+                record.status, record.error = MigrationStatus.FAILED, f"defect: {error!r}"
+            record.ended_s = self.shell.clock()
+            self.probes.release(record.ended_s, chain.id)
+        self.counts[record.status.value] = self.counts.get(record.status.value, 0) + 1
+        self._write(record)
+        self.shell.sleep(SETTLE_S)
+        after = self.probes.counts(chain.id)
+        record.probes_lost = after.lost - before.lost - (after.late - before.late)
+        self.shell.sleep(self.scenario.period_s / 2)
+        record.observed_delay_after_ms = self.around.chain_delay_ms(chain.id)
+        self._write(record)
+
+    def adjust(self, chain: ServiceChain) -> bool:
+        """Brings one chain's steering to what it should be now; True where there was something to do.
+
+        SteeringError where it cannot be steered now; RolledBack or StuckForward when the switches did not follow.
+        """
+        desired = self.keeper.desired(chain, self.around.network(), self.around.places())
+        plan = self.keeper.plan(chain, desired)
+        if not plan.steps:
+            return False
+        with self._changing(chain.id):
+            try:
+                self.executor.carry_out(plan, _Quiet())
+            except StuckForward:
+                self.keeper.carried_out(chain.id, plan)  # reconciliation brings what is missing
+                raise
+            self.keeper.carried_out(chain.id, plan)
+        return True
+
+    def resting(self, now_s: float) -> frozenset[str]:
+        """Servers on which an instance would not start a while ago."""
+        return frozenset(server for server, until_s in self._resting_until_s.items() if now_s < until_s)
+
+    def unsettled(self, now_s: float, within_s: float) -> frozenset[int]:
+        """Numbers of the chains that are changing or changed less than `within_s` ago."""
+        recent = {c for c, at_s in self.changed_at_s.items() if now_s - at_s < within_s}
+        return frozenset(self.scenario.chain(c).number for c in recent | self.busy)
+
+    def start_instance(self, vnf: str, server: str, name: str) -> None:
+        """Starts a VNF's first instance and puts it in service. ContainerError: the server is left alone a while."""
+        attachment = self._start(vnf, server, name)
+        self.keeper.put_in_service(vnf, name, server, attachment)
+
+    def _move(self, record: MigrationRecord, chain: ServiceChain) -> None:
+        steps = _Recorded(record, self.journal, self.shell, self.around.observe_step)
+        start = StartVnf(record.vnf, record.target, self.around.new_name(record.vnf))
+        old = self.keeper.active[record.vnf]
+        steps.begin(0, start, undoing=False)
+        began_s = self.shell.clock()
+        attachment = self._start(start.vnf, start.target, start.instance)
+        steps.end(0, start, took_s=self.shell.clock() - began_s, undoing=False)
+        try:
+            plan = self.keeper.plan_move(start, attachment, chain, self.around.network(), self.around.places())
+        except SteeringError:
+            self.executor.perform(StopVnf(start.vnf, start.instance))
+            raise
+        stuck: StuckForward | None = None
+        try:
+            self.executor.carry_out(plan, steps, done=1)
+        except StuckForward as error:
+            stuck = error  # new packets take the new way all the same: say so first, complain then
+        self.keeper.carried_out(chain.id, plan)
+        self.keeper.put_in_service(start.vnf, start.instance, start.target, attachment)
+        self.keeper.forget_instance(old)
+        if stuck is not None:
+            raise stuck
+
+    def _start(self, vnf: str, server: str, name: str) -> Attachment:
+        try:
+            return self.executor.start_vnf(vnf, server, name)
+        except ContainerError:
+            self._resting_until_s[server] = self.shell.clock() + SERVER_REST_S
+            raise
+
+    @contextmanager
+    def _changing(self, chain: str) -> Iterator[None]:
+        self.busy.add(chain)
+        try:
+            yield
+        finally:
+            self.busy.discard(chain)
+            self.changed_at_s[chain] = self.shell.clock()
+
+    def _chain(self, vnf: str) -> ServiceChain:
+        return self.scenario.chain(self.scenario.vnf(vnf).chain)
+
+    def _write(self, record: MigrationRecord) -> None:
+        self.journal.put_migration(record.id, record.requested_s, record.key, record.as_json())
+
+    def _forget_old(self) -> None:
+        ended = [r.id for r in self.records.values() if r.ended_s is not None]
+        for ident in ended[: max(0, len(self.records) - KEPT)]:
+            del self.records[ident]
+
+
+class _Quiet:
+    """Steps of adjustments are not journalled one by one: level-triggered, they are simply done again."""
+
+    def begin(self, number: int, step: Step, *, undoing: bool) -> None:
+        """Nothing."""
+
+    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
+        """Nothing."""
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """Writes each step to the journal before and after it, to the record, and to the metrics."""
+
+    record: MigrationRecord
+    journal: StepJournal
+    shell: Shell
+    observe: Callable[[str, float], None]
+
+    def begin(self, number: int, step: Step, *, undoing: bool) -> None:
+        body = {"undoing": undoing, "step": to_json(step)}
+        self.journal.add_step(self.record.id, number, self.shell.clock(), "begin", body)
+        self.record.steps.append(StepRecord(type(step).__name__, self.shell.clock(), undone=undoing))
+
+    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
+        self.journal.add_step(self.record.id, number, self.shell.clock(), "end", {"undoing": undoing})
+        self.record.steps[-1].took_ms = 1000.0 * took_s
+        self.observe(type(step).__name__, took_s)

@@ -1,0 +1,218 @@
+"""Everything of one controller, wired and running: what `vnftwin controller` and `ryu-manager controller.app` share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import eventlet
+import eventlet.greenio
+import eventlet.tpool
+import eventlet.wsgi
+
+from agent.a2c_policy import named_policy
+from controller.containers import ContainerEngine
+from controller.descriptions import Descriptions
+from controller.engines import engine_image, open_engine
+from controller.executor import Shell
+from controller.hosts import Hosts
+from controller.journal import Journal
+from controller.listening import listening_socket
+from controller.loop import Loop
+from controller.metrics import ControllerMetrics
+from controller.ports import OvsPorts
+from controller.records import Mode
+from controller.rest import RestApplication, needs_token
+from controller.service import POLL_S, Service
+from controller.telemetry import Telemetry
+from controller.tick import Decider
+from twin.errors import InputError, VnftwinError
+from twin.feasibility import Limits
+from twin.forecast import PersistenceForecaster
+from twin.scenario import Scenario
+
+log = logging.getLogger("vnftwin.runtime")
+BEAT_S = 0.02
+KEEP_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How a controller is to run. `listen_fd` is an inherited listening socket, used instead of `listen`."""
+
+    policy: str = ""
+    mode: str = "auto"
+    seed: int = 1
+    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    listen_fd: int = -1
+    openflow: tuple[str, int] = ("127.0.0.1", 6653)
+    journal: Path = Path("vnftwin-journal.db")
+    control_root: Path | None = None
+    token: str = ""
+
+
+class Runtime:
+    """One controller: made before its switches connect, started by the Ryu application."""
+
+    def __init__(self, scenario: Scenario, options: RuntimeOptions) -> None:
+        self.scenario, self.options = scenario, options
+        self._threads: list[Any] = []
+        self.loop_errors = 0
+        self.journal = Journal(options.journal)
+        self._note()
+        shell = Shell(time.monotonic, eventlet.sleep)
+        engines = _engines(scenario, options.control_root or Path("/run/vnftwin") / scenario.name)
+        self.hosts = _hosts(scenario, engines)
+        self.service = Service(
+            scenario, telemetry=Telemetry(scenario, secrets.token_bytes(16)), hosts=self.hosts, journal=self.journal,
+            shell=shell, spawn=eventlet.spawn, observe_step=self._observe_step,
+        )  # fmt: skip
+        policy = named_policy(options.policy or "a2c", scenario, seed=options.seed)
+        decider = Decider(scenario, policy, PersistenceForecaster(), limits=Limits(), clock=time.perf_counter)
+        self.loop = Loop(
+            self.service, decider, self.journal, mode=Mode(options.mode), observe_decision=self._observe_decision
+        )
+        self.descriptions = Descriptions(self.service, self.loop, handler_errors=self._handler_errors)
+        self.metrics = self.descriptions.prometheus = ControllerMetrics(self.descriptions)
+
+    def switch_name(self, dpid: int) -> str:
+        return self.service.telemetry.discovery.switch_name(dpid)
+
+    def start(self) -> None:
+        """Begins to serve; returns at once."""
+        self._threads = [
+            eventlet.spawn(self._serve_rest),
+            eventlet.spawn(self._set_up),
+            eventlet.spawn(self._repeat, self.service.beat, BEAT_S),
+            eventlet.spawn(self._repeat, self.service.poll, POLL_S),
+            eventlet.spawn(self._repeat, self.service.keep, KEEP_S),
+            eventlet.spawn(self._repeat, self.loop.tick, self.scenario.period_s),
+        ]
+
+    def stop(self) -> None:
+        """Ends the loop. Switches keep their rules and VNFs go on: packets flow without us."""
+        for thread in self._threads:
+            thread.kill()
+        self._threads = []
+        self.journal.close()
+
+    def _set_up(self) -> None:
+        try:
+            self.hosts.remove_leftovers()
+            self.service.set_up()
+        except VnftwinError as error:
+            log.error("set-up failed: %s", error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _repeat(self, work: Callable[[], None], period_s: float) -> None:
+        """Calls `work` every `period_s`, without drift and without catching up; an error ends one turn, not the loop."""
+        next_s = time.monotonic() + period_s
+        while True:
+            eventlet.sleep(max(0.0, next_s - time.monotonic()))
+            next_s = max(next_s + period_s, time.monotonic())
+            try:
+                work()
+            except VnftwinError as error:
+                log.warning("%s: %s", work.__name__, error)
+            except Exception:
+                self.loop_errors += 1
+                log.exception("%s", work.__name__)
+
+    def _serve_rest(self) -> None:
+        application = RestApplication(self.descriptions, token=self.options.token)
+        listener = eventlet.greenio.GreenSocket(self._listener())
+        eventlet.wsgi.server(listener, application, log=_NoLog(), log_output=False)
+
+    def _listener(self) -> socket.socket:
+        if self.options.listen_fd >= 0:
+            return socket.socket(fileno=self.options.listen_fd)
+        return listening_socket(*self.options.listen)
+
+    def _observe_step(self, step: str, took_s: float) -> None:
+        self.metrics.step_s.labels(step).observe(took_s)
+
+    def _observe_decision(self, took_s: float) -> None:
+        self.metrics.decision_s.observe(took_s)
+
+    def _handler_errors(self) -> int:
+        from controller.ryu_compat import handler_errors
+
+        return self.loop_errors + sum(handler_errors().values())
+
+    def _note(self) -> None:
+        for key, value in (
+            ("scenario", self.scenario.name),
+            ("source", str(self.scenario.source or "")),
+            ("policy", self.options.policy or "a2c"),
+            ("seed", self.options.seed),
+            ("began", time.time()),
+        ):
+            self.journal.note(key, value)
+
+
+class _NoLog:
+    """eventlet's server wants a file for its access log."""
+
+    def write(self, _line: str) -> None:
+        """Nothing."""
+
+
+def serve(scenario: Scenario, options: RuntimeOptions) -> int:
+    """Runs a controller in this process until SIGTERM or SIGINT."""
+    from controller.ryu_compat import Manager
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    runtime = Runtime(scenario, options)
+    host, port = options.openflow
+    manager = Manager(["controller.app"], ofp_listen_host=host, ofp_port=port, context={"runtime": runtime})
+    manager.stop_on_signals()
+    manager.run()
+    return 0
+
+
+def runtime_from_environment() -> Runtime:
+    """For `ryu-manager controller.app`. InputError when VNFTWIN_SCENARIO is not set or not sound."""
+    from twin.scenario_file import load_scenario
+
+    name = os.environ.get("VNFTWIN_SCENARIO")
+    if not name:
+        raise InputError("set VNFTWIN_SCENARIO to a scenario file before ryu-manager controller.app")
+    host, _, port = os.environ.get("VNFTWIN_LISTEN", "127.0.0.1:8080").rpartition(":")
+    token = os.environ.get("VNFTWIN_TOKEN", "")
+    if needs_token(host) and not token:
+        raise InputError(f"listening on {host} needs a bearer token: set VNFTWIN_TOKEN")
+    journal = Path(os.environ.get("VNFTWIN_JOURNAL", "vnftwin-journal.db"))
+    policy = os.environ.get("VNFTWIN_POLICY", "")
+    options = RuntimeOptions(policy=policy, listen=(host, int(port)), journal=journal, token=token)
+    return Runtime(load_scenario(name), options)
+
+
+def _engines(scenario: Scenario, control_root: Path) -> Mapping[str, ContainerEngine]:
+    """The engine of every server; servers with the same URL share one."""
+    missing = [server.id for server in scenario.servers if not server.engine]
+    if missing:
+        raise InputError(f"the scenario names no container engine for {', '.join(missing)} (key `engine`)")
+    by_url = {
+        url: open_engine(
+            url, run_id=scenario.name, control_root=control_root,
+            servers={s.id: s.cgroup for s in scenario.servers if s.engine == url},
+        )
+        for url in dict.fromkeys(server.engine for server in scenario.servers)
+    }  # fmt: skip
+    return {server.id: by_url[server.engine] for server in scenario.servers}
+
+
+def _hosts(scenario: Scenario, engines: Mapping[str, ContainerEngine]) -> Hosts:
+    images = {id(engine): engine_image(engine) for engine in dict.fromkeys(engines.values())}
+    return Hosts(
+        scenario, engines, OvsPorts(scenario.name), run_id=scenario.name,
+        images={server: images[id(engine)] for server, engine in engines.items()}, run_blocking=eventlet.tpool.execute,
+    )  # fmt: skip

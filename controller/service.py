@@ -1,0 +1,339 @@
+"""The controller as it runs: switches, hosts, chains, telemetry and the loop, wired together in one event loop.
+
+Green threads: one beats (sends measuring frames, polls), one keeps installed what is desired, one ticks (decides), and
+one more runs per plan under way. Engine calls run in native threads. The Ryu application (controller.app) hands events
+in; REST and metrics read from `controller.descriptions`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from controller import openflow
+from controller.accounts import Accounts
+from controller.chain_keeper import ChainKeeper, Network
+from controller.discovery import DiscoveryEvent, EndpointMoved, LinkDown, LinkUp, SwitchJoined
+from controller.energy import EnergyMeter
+from controller.executor import Executor, Shell
+from controller.host_usage import HostUsage
+from controller.hosts import HostReadings, Hosts
+from controller.journal import Journal
+from controller.migrations import Migrations, Surroundings
+from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
+from controller.reconcile import VERDICT_INTERVAL_S, compare
+from controller.rules import base_rules
+from controller.switchboard import Send, Switchboard, SwitchGone
+from controller.telemetry import Telemetry
+from controller.tick import predict
+from twin.errors import VnftwinError
+from twin.routing import Router, Routes
+from twin.samples import Quantity, Sample
+from twin.scenario import Scenario
+from twin.state import NetworkState, StateBuilder
+
+log = logging.getLogger("vnftwin")
+POLL_S = 1.0
+DISCOVERY_S = 5.0  # links not found by then are taken to be down
+RETRY_S = 2.0  # a chain that could not be steered is tried again after this
+
+
+@dataclass(slots=True)
+class Counters:
+    """What reconciliation did."""
+
+    rules_repaired: int = 0
+    rules_alien: int = 0
+
+
+class Thread(Protocol):
+    """A green thread; `wait` returns when it has ended."""
+
+    def wait(self) -> object: ...
+
+
+Spawn = Callable[..., Thread]
+
+
+class Service:
+    """One controller. Its methods are called from green threads of one event loop."""
+
+    def __init__(
+        self, scenario: Scenario, *, telemetry: Telemetry, hosts: Hosts, journal: Journal, shell: Shell,
+        spawn: Spawn, observe_step: Callable[[str, float], None],
+    ) -> None:  # fmt: skip
+        self.scenario, self.telemetry, self.hosts, self.journal = scenario, telemetry, hosts, journal
+        self.shell, self.spawn = shell, spawn
+        self.switchboard = Switchboard()
+        self.keeper = ChainKeeper(scenario)
+        self.builder, self.router, self.accounts = StateBuilder(scenario), Router(scenario), Accounts(scenario)
+        self._usage, self._energy = HostUsage(scenario), EnergyMeter(scenario)
+        around = Surroundings(self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name)
+        executor = Executor(self.switchboard, hosts, shell)
+        self.migrations = Migrations(
+            scenario, self.keeper, executor, telemetry.probes, journal, shell, around
+        )
+        self.counters = Counters()
+        self.state: NetworkState | None = None
+        self.set_up_done = False
+        self.started_s = shell.clock()
+        self._flow_parts: dict[str, list[FlowCounters]] = {}
+        self._retry_at_s: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+        hosts.on_ports_changed(telemetry.discovery.set_vnf_ports)
+
+    # ---- what switches say (called by controller.app)
+
+    def switch_joined(self, dpid: int, ports: Sequence[Port], send: Send) -> None:
+        switch = self.telemetry.discovery.switch_name(dpid)
+        if switch:
+            self.switchboard.connected(switch, send)
+        self._happened(self.telemetry.switch_joined(self.shell.clock(), dpid, ports))
+
+    def switch_left(self, dpid: int) -> None:
+        self.switchboard.disconnected(self.telemetry.discovery.switch_name(dpid))
+        self._happened(self.telemetry.switch_left(dpid))
+
+    def port_changed(self, dpid: int, change: PortChange) -> None:
+        self._happened(self.telemetry.port_changed(dpid, change))
+
+    def packet_in(self, now_s: float, dpid: int, packet: PacketIn) -> None:
+        switch = self.telemetry.discovery.switch_name(dpid)
+        if switch:
+            self._happened(self.telemetry.packet_in(now_s, switch, packet))
+
+    def echo_reply(self, now_s: float, dpid: int, content: bytes) -> None:
+        switch = self.telemetry.discovery.switch_name(dpid)
+        self.telemetry.delays.echo_in(now_s, switch, content)
+
+    def port_stats(self, dpid: int, counters: Sequence[PortCounters]) -> None:
+        switch = self.telemetry.discovery.switch_name(dpid)
+        if switch:
+            self.telemetry.port_stats(self.shell.clock(), switch, counters)
+
+    def flow_stats(self, dpid: int, counters: Sequence[FlowCounters], *, more: bool) -> None:
+        """A reply may come in parts; only the whole says which rules are missing."""
+        switch = self.telemetry.discovery.switch_name(dpid)
+        parts = self._flow_parts.setdefault(switch, [])
+        parts.extend(counters)
+        if switch and not more:
+            del self._flow_parts[switch]
+            self.telemetry.flow_stats(self.shell.clock(), switch, parts)
+            self._reconcile(switch, parts)
+
+    def barrier_reply(self, dpid: int, xid: int) -> None:
+        self.switchboard.barrier_replied(self.telemetry.discovery.switch_name(dpid), xid)
+
+    def error(self, dpid: int, error: SwitchError) -> None:
+        switch = self.telemetry.discovery.switch_name(dpid)
+        log.warning("switch %s: %s", switch or hex(dpid), error)
+        self.switchboard.error(switch, error)
+
+    # ---- what is known now
+
+    def network(self) -> Network:
+        routes = self.routes()
+        index, names = self.scenario.switch_index, [s.id for s in self.scenario.switches]
+
+        def route(a: str, b: str) -> tuple[str, ...]:
+            return tuple(names[i] for i in routes.path(index[a], index[b]))
+
+        return Network(self.telemetry.discovery.adjacency(), route)
+
+    def places(self) -> Mapping[str, tuple[str, int]]:
+        return {e.id: self.telemetry.discovery.endpoint_place(e.id) for e in self.scenario.endpoints}
+
+    def chain_delay_ms(self, chain: str) -> float | None:
+        value = 0.0 if self.state is None else float(self.state.chain_delay_ms[self.scenario.chain_index[chain]])
+        return value or None
+
+    def not_ready(self) -> str:
+        """What is still waited for before packets can flow; '' when ready."""
+        missing = [s.id for s in self.scenario.switches if not self.switchboard.is_connected(s.id)]
+        if missing:
+            return f"switches {', '.join(missing)}"
+        if not self.set_up_done:
+            return "VNF instances"
+        unsteered = [c.id for c in self.scenario.chains if c.id not in self.keeper.installed]
+        return f"chains {', '.join(unsteered)}" if unsteered else ""
+
+    # ---- the green threads
+
+    def set_up(self) -> None:
+        """Waits for the switches and links, then starts every VNF's first instance, side by side."""
+        while any(not self.switchboard.is_connected(s.id) for s in self.scenario.switches):
+            self.shell.sleep(0.05)
+        deadline_s = self.shell.clock() + DISCOVERY_S
+        while self.telemetry.discovery.missing_links() and self.shell.clock() < deadline_s:
+            self.shell.sleep(0.05)
+        threads = [self.spawn(self._start_first, vnf.id) for vnf in self.scenario.vnfs]
+        for thread in threads:
+            thread.wait()
+        self.set_up_done = True
+
+    def _start_first(self, vnf: str) -> None:
+        server = self.scenario.placement[vnf]
+        try:
+            self.migrations.start_instance(vnf, server, self.hosts.new_name(vnf))
+        except VnftwinError as error:
+            self._tell(vnf, f"{vnf} could not be started on {server}: {error}")
+
+    def beat(self) -> None:
+        """Sends the measuring frames whose turn it is; every few milliseconds."""
+        now_s = self.shell.clock()
+        for outgoing in self.telemetry.due(now_s, self.keeper.installed):
+            try:
+                self.switchboard.send(outgoing.switch, (outgoing.message,))
+            except SwitchGone:
+                continue  # it left between two lines of code; its links say so already
+        self._happened(self.telemetry.expire(now_s))
+
+    def poll(self) -> None:
+        """Asks every switch for its counters and reads the hosts; once per `POLL_S`."""
+        for switch in self.telemetry.discovery.switches:
+            self._flow_parts.pop(switch, None)
+            self.switchboard.send(switch, (openflow.port_stats_request(), openflow.flow_stats_request()))
+        if self.set_up_done:
+            self._read_hosts(self.hosts.poll(self.keeper.active))
+        self._take_state()
+
+    def keep(self) -> None:
+        """Makes installed follow desired, for every chain that is not changing already."""
+        if not self.set_up_done:
+            return
+        self.keeper.learn(self.telemetry.discovery.adjacency())
+        now_s = self.shell.clock()
+        for chain in self.scenario.chains:
+            if chain.id not in self.migrations.busy and now_s >= self._retry_at_s.get(chain.id, 0.0):
+                self._adjust(chain.id)
+
+    # ---- within
+
+    def routes(self) -> Routes:
+        """Lowest-delay routes over the links that are up now."""
+        missing = set(self.telemetry.discovery.missing_links())
+        up = np.array([link.id not in missing for link in self.scenario.links], dtype=np.bool_)
+        return self.router.routes(up, None if self.state is None else self.state.link_delay_ms)
+
+    def _adjust(self, chain_id: str) -> None:
+        """Plans the chain's way to what it should be; the plan, if there is one, runs in a green thread of its own."""
+        chain = self.scenario.chain(chain_id)
+        try:
+            desired = self.keeper.desired(chain, self.network(), self.places())
+            if self.keeper.plan(chain, desired).steps:
+                self.migrations.busy.add(chain_id)
+                self.spawn(self._carry_out_adjustment, chain_id)
+        except VnftwinError as error:
+            self._put_off(chain_id, error)
+
+    def _carry_out_adjustment(self, chain_id: str) -> None:
+        try:
+            if self.migrations.adjust(self.scenario.chain(chain_id)):
+                self._tell(chain_id, f"chain {chain_id} is steered over {self._way(chain_id)}", level=logging.INFO)
+        except VnftwinError as error:
+            self._put_off(chain_id, error)
+        finally:
+            self.migrations.busy.discard(chain_id)
+
+    def _put_off(self, chain_id: str, error: VnftwinError) -> None:
+        self._retry_at_s[chain_id] = self.shell.clock() + RETRY_S
+        self._tell(chain_id, f"chain {chain_id} cannot be steered now: {error}")
+
+    def _way(self, chain_id: str) -> str:
+        segments = self.keeper.installed[chain_id].segments
+        return " | ".join("-".join(segment.path) for segment in segments)
+
+    def _read_hosts(self, readings: HostReadings) -> None:
+        now_s = self.shell.clock()
+        resting = self.migrations.resting(now_s)
+        for instance, usage in readings.vnfs.values():
+            self.telemetry.add(self._usage.vnf(now_s, instance, usage))
+        cpu_cores: dict[str, float] = {}
+        for server in (s.id for s in self.scenario.servers):
+            if server in readings.servers and server not in resting:
+                samples = self._usage.server(now_s, server, readings.servers[server])
+            else:
+                samples = self._usage.server_lost(now_s, server)
+            cpu_cores.update((s.subject, s.value) for s in samples if s.quantity is Quantity.SERVER_CPU)
+            self.telemetry.add(samples)
+        self.telemetry.add(self._energy.update(now_s, set(self.keeper.server_of.values()), cpu_cores))
+        self.telemetry.add(self._placement_samples(now_s))
+        self._replace_dead(readings.dead)
+
+    def _placement_samples(self, now_s: float) -> list[Sample]:
+        index, hosts = self.scenario.server_index, self.keeper.server_of
+        return [Sample(now_s, v.id, Quantity.VNF_HOST, float(index[hosts[v.id]])) for v in self.scenario.vnfs]
+
+    def _replace_dead(self, dead: Iterable[str]) -> None:
+        """A VNF whose container died is started again: where it was, or on the next best server that takes it."""
+        for vnf in dead:
+            chain = self.scenario.vnf(vnf).chain
+            if chain not in self.migrations.busy:
+                target = self._refuge(vnf)
+                self._tell(vnf, f"{vnf} is dead on {self.keeper.server_of[vnf]}: it is started on {target}")
+                record = self.migrations.request(vnf, target, reason="its container died", predicted=None)
+                self.spawn(self.migrations.run, record)
+
+    def _refuge(self, vnf: str) -> str:
+        """Where it was, unless that server rests; else the server with the least expected delay of those left."""
+        resting = self.migrations.resting(self.shell.clock())
+        here = self.keeper.server_of[vnf]
+        if here not in resting or self.state is None:
+            return here
+        state, routes = self.state, self.routes()
+        left = [s.id for s in self.scenario.servers if s.id not in resting] or [here]
+        return min(left, key=lambda server: predict(self.scenario, state, routes, vnf, server).delay_after_ms)
+
+    def _take_state(self) -> None:
+        now_s = self.shell.clock()
+        samples = self.telemetry.take_samples(now_s)
+        self.builder.add(samples)
+        self.journal.add_samples(samples)
+        self.state = self.builder.build(now_s)
+        if self.set_up_done:
+            self.accounts.take(self.state, self.routes())
+
+    def _reconcile(self, switch: str, counters: Sequence[FlowCounters]) -> None:
+        """Compares what a switch has with what it should have, and mends the difference."""
+        now_s = self.shell.clock()
+        wanted = self.keeper.wanted_rules(switch, self.keeper.link_ports(switch))
+        unsettled = self.migrations.unsettled(now_s, VERDICT_INTERVAL_S)
+        difference = compare(wanted, (c.rule for c in counters), unsettled=unsettled)
+        if difference:
+            self.counters.rules_repaired += len(difference.missing)
+            self.counters.rules_alien += len(difference.alien)
+            messages = [openflow.delete_rule(r) for r in difference.alien]
+            messages += [openflow.add_rule(r) for r in difference.missing]
+            self.switchboard.send(switch, messages)
+
+    def _happened(self, events: Iterable[DiscoveryEvent]) -> None:
+        for event in events:
+            if isinstance(event, SwitchJoined):
+                self._install_base(event.switch)
+            elif isinstance(event, LinkUp):
+                self._learn_link(event.link)
+            if isinstance(event, LinkDown | EndpointMoved | LinkUp):
+                self._retry_at_s.clear()
+            log.log(logging.INFO if self.set_up_done else logging.DEBUG, "%s", event)
+
+    def _learn_link(self, link_id: str) -> None:
+        """The ports of a link are known from now on: tagged packets are taken from them."""
+        self.keeper.learn(self.telemetry.discovery.adjacency())
+        link = self.scenario.links[self.scenario.link_index[link_id]]
+        for switch in (link.a, link.b):
+            self._install_base(switch)
+
+    def _install_base(self, switch: str) -> None:
+        if self.switchboard.is_connected(switch):
+            rules = base_rules(switch, self.keeper.link_ports(switch))
+            self.switchboard.send(switch, [openflow.add_rule(rule) for rule in rules])
+
+    def _tell(self, subject: str, message: str, *, level: int = logging.WARNING) -> None:
+        """One line per change, not one per second."""
+        if self._told.get(subject) != message:
+            self._told[subject] = message
+            log.log(level, "%s", message)

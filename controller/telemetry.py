@@ -1,0 +1,131 @@
+"""All telemetry in one place: what comes in is handed to the right reader, what is due is named, samples come out.
+
+Pure but for the values it keeps; `controller.service` feeds it and sends what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from controller import openflow
+from controller.discovery import Discovery, DiscoveryEvent
+from controller.flow_rule import ETH_ARP, ETH_LLDP, PORT_CONTROLLER, Action, Output
+from controller.link_delay import EchoProbe, LinkDelays
+from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, untagged
+from controller.port_counters import LinkLoads, OfferedTraffic
+from controller.probes import ChainProbes
+from controller.rules import probe_actions
+from controller.steering import ChainSteering
+from controller.stamps import Signer
+from twin.samples import Sample
+from twin.scenario import Scenario
+
+LLDP_ROUND_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message for a switch; the frame in it was stamped with the time at which it was made."""
+
+    switch: str
+    message: bytes
+
+
+class Telemetry:
+    """The readers of one controller."""
+
+    def __init__(self, scenario: Scenario, key: bytes) -> None:
+        signer = Signer(key)
+        self.scenario = scenario
+        self.discovery = Discovery(scenario, signer, round_s=LLDP_ROUND_S)
+        self.delays = LinkDelays(scenario, signer)
+        self.probes = ChainProbes(scenario, signer)
+        self._loads = LinkLoads(scenario)
+        self._offered = OfferedTraffic(scenario)
+        self._samples: list[Sample] = []
+
+    # What switches say
+
+    def switch_joined(self, now_s: float, dpid: int, ports: Iterable[Port]) -> list[DiscoveryEvent]:
+        return self.discovery.switch_joined(now_s, dpid, ports)
+
+    def switch_left(self, dpid: int) -> list[DiscoveryEvent]:
+        switch = self.discovery.switch_name(dpid)
+        self.delays.forget(switch)
+        self._loads.forget(switch)
+        self._offered.forget(switch)
+        return self.discovery.switch_left(dpid)
+
+    def port_changed(self, dpid: int, change: PortChange) -> list[DiscoveryEvent]:
+        return self.discovery.port_changed(dpid, change.port, removed=change.gone)
+
+    def packet_in(self, now_s: float, switch: str, packet: PacketIn) -> list[DiscoveryEvent]:
+        """A frame came to the controller at `now_s`, taken as early as possible."""
+        vlan, frame = untagged(packet.data)
+        if vlan is not None:
+            self.probes.probe_in(now_s, switch, frame, lambda s: self.delays.half_loop_s(now_s, s))
+            return []
+        ethertype = int.from_bytes(frame[12:14], "big")
+        if ethertype == ETH_LLDP:
+            told = self.discovery.lldp_in(now_s, switch, packet.in_port, frame)
+            for arrival in told.arrivals:
+                self.delays.arrived(arrival)
+            return list(told.events)
+        if ethertype == ETH_ARP:
+            return self.discovery.arp_in(switch, packet.in_port, frame)
+        self.delays.loop_in(now_s, switch, frame)
+        return []
+
+    def port_stats(self, now_s: float, switch: str, counters: Iterable[PortCounters]) -> None:
+        self._samples += self._loads.add(now_s, switch, counters, self.discovery.adjacency())
+
+    def flow_stats(self, now_s: float, switch: str, counters: Iterable[FlowCounters]) -> None:
+        """Offered traffic is what met the ingress rules."""
+        self._samples += self._offered.add(now_s, switch, counters)
+
+    # What is due
+
+    def due(self, now_s: float, steered: Mapping[str, ChainSteering]) -> list[Outgoing]:
+        """The measuring frames whose turn it is; each is stamped now, so send them at once."""
+        return [*self._lldp(now_s), *self._loops(now_s), *self._chain_probes(now_s, steered)]
+
+    def expire(self, now_s: float) -> list[DiscoveryEvent]:
+        """Links that fell silent."""
+        return self.discovery.expire(now_s)
+
+    def take_samples(self, now_s: float) -> list[Sample]:
+        """Every sample since the last time."""
+        samples, self._samples = self._samples, []
+        return [*samples, *self.discovery.samples(now_s), *self.delays.samples(now_s), *self.probes.samples(now_s)]
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Samples of another reader, to be taken with the rest."""
+        self._samples.extend(samples)
+
+    def _lldp(self, now_s: float) -> list[Outgoing]:
+        return [
+            _packet_out(f.switch, f.encode(now_s), (Output(f.port),)) for f in self.discovery.due(now_s)
+        ]
+
+    def _loops(self, now_s: float) -> list[Outgoing]:
+        probes = self.delays.due(now_s, self.discovery.switches)
+        return [
+            Outgoing(p.switch, openflow.echo_request(p.encode(now_s)))
+            if isinstance(p, EchoProbe)
+            else _packet_out(p.switch, p.encode(now_s), (Output(PORT_CONTROLLER),))
+            for p in probes
+        ]
+
+    def _chain_probes(self, now_s: float, steered: Mapping[str, ChainSteering]) -> list[Outgoing]:
+        connected = set(self.discovery.switches)
+        first = {c: s.stops[0].switch for c, s in steered.items() if s.stops[0].switch in connected}
+        return [
+            _packet_out(p.switch, p.encode(now_s), probe_actions(steered[p.chain.id]))
+            for p in self.probes.due(now_s, first)
+        ]
+
+
+def _packet_out(switch: str, frame: bytes, actions: tuple[Action, ...]) -> Outgoing:
+    return Outgoing(switch, openflow.packet_out(frame, PORT_CONTROLLER, actions))
+

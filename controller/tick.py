@@ -1,0 +1,102 @@
+"""One tick of the control loop: state → forecast → decision → verdict. The same live and over the simulator.
+
+Nothing here acts: the caller carries the decision out. Time is what the state says it is; only how long deciding took
+is measured, by the clock that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from agent.decision import MigrationDecision, Move, Policy, Prediction, Stay, View
+from twin.costs import evaluate
+from twin.errors import InputError
+from twin.feasibility import Limits, Refusal, feasible_moves, verdict
+from twin.forecast import Forecaster
+from twin.routing import Routes
+from twin.samples import Quantity
+from twin.scenario import Scenario
+from twin.state import NetworkState
+
+HORIZON = 4  # slots; further ahead a forecast adds nothing (docs/model.md, "Forecast")
+STALE_PERIODS = 3.0
+NEEDED = (Quantity.CHAIN_OFFERED, Quantity.SERVER_CPU)  # without these a decision would be a guess
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick came to. `refusal` names why a move that was decided is not allowed ('' where it is)."""
+
+    decision: MigrationDecision
+    refusal: str
+    took_s: float
+
+
+class Decider:
+    """Holds the policy and the forecaster; asked once per control period."""
+
+    def __init__(
+        self, scenario: Scenario, policy: Policy, forecaster: Forecaster, *, limits: Limits, clock: Callable[[], float]
+    ) -> None:
+        self.scenario, self.policy, self.limits = scenario, policy, limits
+        self._forecaster, self._clock = forecaster, clock
+
+    def tick(
+        self, state: NetworkState, routes: Routes, *, moved_at_s: Mapping[str, float], in_flight: frozenset[str]
+    ) -> Tick:
+        """Decides on one state. Stale readings and a migration in flight both mean *stay*, with that reason."""
+        began_s = self._clock()
+        self._forecaster.observe(state)
+        decision = self._decide(state, routes, moved_at_s, in_flight)
+        refusal = ""
+        if isinstance(decision, Move):
+            refusal = self.verdict(decision.vnf, decision.target, state, routes, moved_at_s, in_flight)
+        return Tick(decision, refusal, self._clock() - began_s)
+
+    def verdict(
+        self, vnf: str, target: str, state: NetworkState, routes: Routes,
+        moved_at_s: Mapping[str, float], in_flight: frozenset[str],
+    ) -> str:  # fmt: skip
+        """The reason why a move is not allowed now, '' where it is: the function that made the policy's mask."""
+        judged = verdict(
+            vnf, target, self.scenario, state, routes, self.limits, moved_at_s=moved_at_s, in_flight=in_flight
+        )
+        return judged.reason
+
+    def _decide(
+        self, state: NetworkState, routes: Routes, moved_at_s: Mapping[str, float], in_flight: frozenset[str]
+    ) -> MigrationDecision:
+        if in_flight:
+            return Stay(Refusal.IN_FLIGHT.value)
+        if stale := stale_quantity(state, limit_s=STALE_PERIODS * self.scenario.period_s):
+            return Stay(f"{Refusal.STALE_STATE.value}: {stale}")
+        mask = feasible_moves(
+            self.scenario, state, routes, self.limits, moved_at_s=moved_at_s, in_flight=in_flight
+        )
+        view = View(self.scenario, state, self._forecaster.forecast(HORIZON), mask)
+        return self.policy.decide(view)
+
+
+def stale_quantity(state: NetworkState, *, limit_s: float) -> str:
+    """The name of a needed quantity with a reading older than `limit_s`, '' where all are fresh.
+
+    A chain that is cut off by a failure must not stop decisions for the others: only when no subject of a quantity
+    has a fresh reading is the state stale.
+    """
+    return next((q.value for q in NEEDED if state.stale(q, limit_s=limit_s).all()), "")
+
+
+def predict(scenario: Scenario, state: NetworkState, routes: Routes, vnf: str, target: str) -> Prediction:
+    """What the cost model expects of one move. InputError for an unknown VNF or server."""
+    if vnf not in scenario.vnf_index or target not in scenario.server_index:
+        raise InputError(f"unknown VNF or server: {vnf}, {target}")
+    after = state.vnf_server.copy()
+    after[scenario.vnf_index[vnf]] = scenario.server_index[target]
+    before_costs, after_costs = (
+        evaluate(scenario, routes, placement, state.offered_mbps, state.endpoint_switch)
+        for placement in (state.vnf_server, after)
+    )
+    return Prediction(
+        before_costs.mean_delay_ms, after_costs.mean_delay_ms, before_costs.total_power_w, after_costs.total_power_w
+    )
