@@ -15,11 +15,12 @@ from gymnasium import spaces
 
 from agent.actions import action_count, legal_actions
 from twin.fast import BatchObservation, BatchSim
-from twin.features import CLIP, GLOBAL_FEATURES, PAIR_FEATURES, SERVER_FEATURES, VNF_FEATURES
+from twin.features import GLOBAL_FEATURES, PAIR_FEATURES, SERVER_FEATURES, VNF_FEATURES
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 
 ID = "EdgeCore-v0"
+BOUND = 5.0  # every feature is clipped to this (twin.features)
 _SEEDS = 2**31 - 1
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -78,7 +79,7 @@ def _dict(blocks: dict[str, spaces.Space[Any]]) -> spaces.Space[Arrays]:
 
 
 def _box(*shape: int) -> spaces.Box:
-    return spaces.Box(-CLIP, CLIP, shape, np.float32)
+    return spaces.Box(-BOUND, BOUND, shape, np.float32)
 
 
 def _answer(seen: BatchObservation) -> tuple[Arrays, Arrays]:

@@ -14,8 +14,9 @@ from rich.table import Table
 from scipy import stats
 
 from agent.decision import Policy
-from agent.rollout import Slot, play
+from agent.rollout import PlayedSlot, play
 from twin.scenario import Scenario
+from twin.simulator import TwinWorld
 
 PolicyMaker = Callable[[int], Policy]
 """Makes a fresh policy for one run from the run's seed."""
@@ -111,22 +112,24 @@ def compare(
     runs: dict[str, list[Run]] = {name: [] for name in policies}
     for seed in seeds:
         for name, make in policies.items():
-            runs[name].append(summarise(play(scenario, make(seed), seed=seed, slots=slots, clock=clock), scenario))
+            world = TwinWorld(scenario, seed=seed)
+            runs[name].append(summarise(list(play(world, make(seed), slots=slots, clock=clock)), scenario))
             progress(name, seed)
     return Comparison(scenario.name, slots, tuple(seeds), {name: tuple(played) for name, played in runs.items()})
 
 
-def summarise(slots: Sequence[Slot], scenario: Scenario) -> Run:
+def summarise(played: Sequence[PlayedSlot], scenario: Scenario) -> Run:
     """One run's slots in numbers."""
-    energy_j = float(np.sum([slot.energy_j for slot in slots]))
+    outcomes = [slot.outcome for slot in played]
+    energy_j = float(np.sum([outcome.energy_j for outcome in outcomes]))
     return Run(
-        objective=float(np.mean([slot.objective for slot in slots])),
-        delay_ms=float(np.mean([slot.delay_ms for slot in slots])),
-        power_w=energy_j / (len(slots) * scenario.period_s),
+        objective=float(np.mean([outcome.reward for outcome in outcomes])),
+        delay_ms=float(np.mean([outcome.delay_ms for outcome in outcomes])),
+        power_w=energy_j / (len(outcomes) * scenario.period_s),
         energy_j=energy_j,
-        moves=float(sum(slot.moved for slot in slots)),
-        late_share=float(np.mean([slot.late_chains for slot in slots])) / len(scenario.chains),
-        decision_us=1e6 * float(np.median([slot.decision_s for slot in slots])),
+        moves=float(sum(bool(outcome.moved) for outcome in outcomes)),
+        late_share=float(np.mean([outcome.late_chains for outcome in outcomes])) / len(scenario.chains),
+        decision_us=1e6 * float(np.median([slot.decision_s for slot in played])),
     )
 
 
