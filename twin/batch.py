@@ -82,6 +82,7 @@ class Scratch(NamedTuple):
     zeros: FloatArray  # [max(S, C)] ages and losses
     up: BoolArray  # [S] True
     blocked: IntArray  # [V]
+    background: FloatArray  # [2L]
 
 
 def new_batch(m: Model, batch: int, seed: int) -> Batch:
@@ -142,4 +143,5 @@ def new_scratch(m: Model) -> Scratch:
         zeros=np.zeros(max(servers, chains)),
         up=np.ones(servers, dtype=np.bool_),
         blocked=np.zeros(vnfs, dtype=np.int64),
+        background=np.zeros(len(m.background)),
     )

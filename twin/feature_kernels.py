@@ -246,8 +246,15 @@ def _write_global(
 
 
 @compiled
-def find_background(m: Model, w: Work, measured_mbps: FloatArray, background: FloatArray) -> None:
-    """Load that is not ours [2L]: what was measured above our own, where that is more than 5 % of the link."""
+def find_background(m: Model, w: Work, measured_mbps: FloatArray, background: FloatArray) -> bool:
+    """Load that is not ours [2L]: what was measured above our own, where that is more than 5 % of the link.
+
+    True where there is any. After a user roamed, the last reading is still of the old way: for one poll the old links
+    seem to carry someone else's load, in both worlds.
+    """
+    found = False
     for i in range(len(background)):
         rest = measured_mbps[i] - w.load[i]
         background[i] = rest if rest > 0.05 * m.capacity[i] else 0.0
+        found = found or background[i] > 0.0
+    return found

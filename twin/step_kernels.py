@@ -8,7 +8,7 @@ import numpy as np
 
 from twin.batch import Batch, Results, Scratch, Settings
 from twin.compiled import compiled
-from twin.feature_kernels import Observed, Sheets, write_features
+from twin.feature_kernels import Observed, Sheets, find_background, write_features
 from twin.kernels import active_w, late_chains, measure, settled_power_w
 from twin.model import Model
 from twin.move_kernels import trial_moves, trial_one
@@ -84,13 +84,22 @@ def read(m: Model, batch: Batch, x: Scratch, b: int) -> None:
 
 
 @compiled
+def model_seen(m: Model, batch: Batch, x: Scratch, b: int) -> None:
+    """Measures what is seen on the model, into `x.w`, with the load that is not ours in `x.background`."""
+    hosts, offered, ends = batch.hosts[b], batch.offered[b], batch.ends[b]
+    measure(m, hosts, offered, ends, m.background, x.w)
+    if find_background(m, x.w, batch.link_mbps[b], x.background):
+        measure(m, hosts, offered, ends, x.background, x.w)
+
+
+@compiled
 def legal(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int, v: int, s: int) -> bool:
     """Is this one move feasible by what is seen?"""
     hosts, offered, ends = batch.hosts[b], batch.offered[b], batch.ends[b]
-    measure(m, hosts, offered, ends, m.background, x.w)
+    model_seen(m, batch, x, b)
     trial_one(m, hosts, offered, ends, g.link_limit, v, s, x.w, x.changes)
     seen = readings(m, p, g, batch, x, b)
-    code = refuse_one(m, hosts, offered, ends, m.background, seen, g.cpu_limit, x.changes, x.w, x.spare, v, s)
+    code = refuse_one(m, hosts, offered, ends, x.background, seen, g.cpu_limit, x.changes, x.w, x.spare, v, s)
     return code == FEASIBLE
 
 
@@ -180,10 +189,10 @@ def observe_one(
 ) -> None:
     """Mask and features of instance b, on the model `m` of the scenario file."""
     hosts, offered, ends = batch.hosts[b], batch.offered[b], batch.ends[b]
-    measure(m, hosts, offered, ends, m.background, x.w)
+    model_seen(m, batch, x, b)
     trial_moves(m, hosts, offered, ends, g.link_limit, x.w, x.changes)
     seen = readings(m, p, g, batch, x, b)
-    refuse_all(m, hosts, offered, ends, m.background, seen, g.cpu_limit, x.changes, x.w, x.spare, x.codes)
+    refuse_all(m, hosts, offered, ends, x.background, seen, g.cpu_limit, x.changes, x.w, x.spare, x.codes)
     for v in range(len(hosts)):
         for s in range(len(x.w.hosted)):
             mask[b, v, s] = x.codes[v, s] == FEASIBLE
@@ -202,7 +211,7 @@ def observe_one(
     )
     rows = Sheets(sheets.vnf[b], sheets.server[b], sheets.pair[b], sheets.glob[b])
     write_features(
-        m, hosts, offered, ends, m.background, seen, observed, mask[b], x.changes, x.w, x.spare, x.spare_changes, rows
+        m, hosts, offered, ends, x.background, seen, observed, mask[b], x.changes, x.w, x.spare, x.spare_changes, rows
     )
 
 
