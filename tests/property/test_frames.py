@@ -152,6 +152,23 @@ def test_known_bytes() -> None:
     assert frames.encode_arp(arp).hex() == "00010800060400010200000000010a0000010000000000000a000002"
 
 
+def test_a_udp_sum_of_zero_is_sent_as_all_ones() -> None:
+    """RFC 768: zero would say that there is none."""
+    src, dst = "10.0.0.1", "10.0.0.2"
+    before = frames.encode_udp(frames.Udp(1, 2, b"\0\0"), src=src, dst=dst)
+    content = frames.encode_udp(frames.Udp(1, 2, before[6:8]), src=src, dst=dst)
+    assert content[6:8] == b"\xff\xff"
+    assert frames.decode_udp(frames.Ipv4(src, dst, 17, content)) == frames.Udp(1, 2, before[6:8])
+
+
+def test_an_lldp_frame_cut_within_a_tlv_is_refused() -> None:
+    lldp = frames.Lldp(b"chassis", b"port", 120, (frames.OrganisationTlv(b"abc", 1, bytes(20)),))
+    content = frames.encode_lldp(lldp)
+    assert frames.decode_lldp(content[:-2]) == lldp  # the end mark may be missing
+    assert frames.decode_lldp(content[:-3]) is None
+    assert frames.decode_lldp(content[:10]) is None
+
+
 def test_an_ipv4_fragment_is_refused() -> None:
     content = bytearray(frames.encode_ipv4(frames.Ipv4("10.0.0.1", "10.0.0.2", 17, b"x" * 20)))
     content[6:8], content[10:12] = b"\x20\x00", b"\0\0"  # more fragments
