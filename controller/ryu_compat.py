@@ -103,7 +103,7 @@ def send(datapath: Any, messages: Iterable[bytes]) -> tuple[int, ...]:
 
 
 def parse_message(message: bytes) -> Any:
-    """One OpenFlow 1.3 message as Ryu's object, without a connection. MalformedMessage, or None where Ryu gives up."""
+    """One OpenFlow 1.3 message as Ryu's object, without a connection. MalformedMessage where it is none."""
     return ofproto_parser.msg(ProtocolDesc(OFP_VERSION), *ofproto_parser.header(message), message)
 
 

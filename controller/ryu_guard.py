@@ -2,11 +2,12 @@
 
 A claimed length of zero (or, in one place, below zero) holds the whole process for ever: one message of 56 bytes from
 anybody who can connect. Here every such step is checked. What does not move on is `MalformedMessage`, on which Ryu
-closes the connection; it is counted. Only `controller.ryu_compat` uses this.
+closes the connection; it is counted. The same goes for a message that Ryu cannot read at all. Only `controller.ryu_compat` uses this.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import Counter
 from inspect import getclosurevars
@@ -47,9 +48,12 @@ def guarded_message(datapath: Any, version: int, kind: int, length: int, xid: in
             raise MalformedMessage("shorter than its header")
         if kind == _HELLO:
             _check_hello(bytes(buf), length)
-        elif version != OFP_VERSION:  # the parsers of other versions have the same holes
-            raise MalformedMessage(f"version {version}")
-        return _ryu_message(datapath, version, kind, length, xid, buf)
+        if version != OFP_VERSION and (kind != _HELLO or version not in ofproto_parser._MSG_PARSERS):
+            raise MalformedMessage(f"version {version}")  # the parsers of other versions have the same holes
+        message = _ryu_message(datapath, version, kind, length, xid, buf)
+        if message is None:
+            raise MalformedMessage(f"type {kind}, {length} bytes")
+        return message
     except OFPTruncatedMessage:
         malformed[str(getattr(datapath, "address", ("?",))[0])] += 1
         raise
@@ -102,21 +106,20 @@ def _guard_size(owner: Any) -> None:
     owner.parser_prop = classmethod(parser_prop)
 
 
-def _guarded_stats_body(cls: Any, buf: bytes, end: int, offset: int) -> Any:
-    """Takes the place of `OFPMultipartReply.parser_stats_body`; no entry sees what lies behind its end."""
-    kind, body = cls.cls_stats_body_cls, []
-    length_at = _ENTRY_LENGTH_AT.get(kind)
-    while offset < end:
-        stop = end
+def _guard_entry(owner: Any) -> None:
+    """`parser(buf, offset)` gives an entry of a multipart body. It does not get to see what lies behind its end."""
+    original, length_at = owner.parser.__func__, _ENTRY_LENGTH_AT.get(owner)
+
+    def parser(cls: Any, buf: bytes, offset: int) -> Any:
+        end = len(buf)
         if length_at is not None and offset + length_at + 2 <= end:
-            stop = offset + max(struct.unpack_from("!H", buf, offset + length_at)[0], _SHORTEST_ENTRY)
-        entry = kind.parser(buf[:stop], offset)
-        length = entry.len if kind is ofproto_v1_3_parser.OFPMeterStats else entry.length
-        if length < _SHORTEST_ENTRY:
-            raise MalformedMessage(f"{kind.__name__} of {length} bytes")
-        body.append(entry)
-        offset += length
-    return body[0] if cls.cls_body_single_struct else body
+            length = struct.unpack_from("!H", buf, offset + length_at)[0]
+            if length < _SHORTEST_ENTRY:
+                raise MalformedMessage(f"{cls.__name__} of {length} bytes")
+            end = offset + length
+        return original(cls, buf[:end], offset)
+
+    owner.parser = classmethod(parser)
 
 
 def install() -> None:
@@ -139,5 +142,7 @@ def install() -> None:
     properties = made_inside["NXActionController2Prop"]._TYPES.values()
     for owner in {*properties, made_inside["NXActionController2PropUnknown"]}:
         _guard_size(owner)
-    parser.OFPMultipartReply.parser_stats_body = classmethod(_guarded_stats_body)
+    for reply in parser.OFPMultipartReply._STATS_MSG_TYPES.values():
+        _guard_entry(reply.cls_stats_body_cls)
     ofproto_parser.msg = guarded_message
+    ofproto_parser.LOG.setLevel(logging.CRITICAL)  # else a traceback with the whole message for each

@@ -38,9 +38,7 @@ def fabric(*chains: ChainSteering) -> Fabric:
 SHAPES = {
     "source and VNF on one switch": chain(Attachment("a", 10), Attachment("a", 11), Attachment("b", 10)),
     "VNF and next hop on one switch": chain(Attachment("a", 10), Attachment("b", 11), Attachment("b", 10)),
-    "two VNFs on one server": chain(
-        Attachment("a", 10), Attachment("b", 11), Attachment("b", 12), Attachment("c", 10)
-    ),
+    "two VNFs on one server": chain(Attachment("a", 10), Attachment("b", 11), Attachment("b", 12), Attachment("c", 10)),
     "a switch twice": chain(Attachment("a", 10), Attachment("c", 11), Attachment("a", 11), Attachment("c", 10)),
     "all on one switch": chain(Attachment("b", 10), Attachment("b", 11), Attachment("b", 12)),
     "no VNF": chain(Attachment("a", 10), Attachment("c", 10)),
@@ -83,7 +81,13 @@ def test_only_what_belongs_to_a_chain_enters_it(packet: Packet, kind: str) -> No
 
 def test_a_chain_has_no_rule_in_common_with_another() -> None:
     one = chain(Attachment("a", 10), Attachment("b", 11), Attachment("c", 10))
-    two = chain(Attachment("a", 10), Attachment("b", 12), Attachment("c", 10), number=2, flow=Flow("1.1.1.1", "2.2.2.2", "udp", 1))
+    two = chain(
+        Attachment("a", 10),
+        Attachment("b", 12),
+        Attachment("c", 10),
+        number=2,
+        flow=Flow("1.1.1.1", "2.2.2.2", "udp", 1),
+    )
     keys = [{rule.key for rule in chain_rules(c, LINE)} for c in (one, two)]
     assert not keys[0] & keys[1]
 
@@ -121,7 +125,13 @@ def test_the_rules_of_a_two_switch_segment_in_full() -> None:
     ]
     entry = entry_rule(steering, 0)
     assert entry.match == Match(
-        in_port=10, vlan=Vlan.UNTAGGED, eth_type=0x0800, ip_proto=6, ipv4_src="10.0.0.1", ipv4_dst="10.0.0.2", tp_dst=8080
+        in_port=10,
+        vlan=Vlan.UNTAGGED,
+        eth_type=0x0800,
+        ip_proto=6,
+        ipv4_src="10.0.0.1",
+        ipv4_dst="10.0.0.2",
+        tp_dst=8080,
     )
     assert (entry.actions, entry.goto) == ((PushTag(tag),), 1)
     assert probe_actions(steering)[0] == PushTag(tag)
