@@ -91,7 +91,7 @@ def neighbours(scenario: Scenario) -> dict[str, str]:
 
 
 class Network:
-    """The running network. A context manager; `hosts` are Mininet's, by the endpoint's id."""
+    """The running network, in a sandbox that takes it along when it ends. A context manager."""
 
     def __init__(self, scenario: Scenario, links: LinkEmulator, *, kernel_datapath: bool) -> None:
         self.scenario, self.links = scenario, links
@@ -111,8 +111,8 @@ class Network:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if self._net is not None:
-            self._net.stop()
+        """Nothing: bridges, hosts and shells end with the sandbox. Mininet's own `stop` waits for a switch daemon for
+        ever if that has died."""
 
     def _bridge(self, name: str, **params: Any) -> Any:
         return Bridge(name, datapath=self._datapath, **params)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -68,9 +69,9 @@ class PrivateOvs:
     def _start(self) -> None:
         database = self.run_dir / "conf.db"
         self.run(["ovsdb-tool", "create", str(database), str(SCHEMA)])
-        socket = self.run_dir / "db.sock"
-        self._spawn(["ovsdb-server", str(database), f"--remote=punix:{socket}"])
-        self._wait_for(socket)
+        path = self.run_dir / "db.sock"
+        self._spawn(["ovsdb-server", str(database), f"--remote=punix:{path}"])
+        self._wait_for(path)
         # One thread each: on a small machine the packets need the cores more than the upcalls do.
         threads = ["other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1"]
         self.run(["ovs-vsctl", "--no-wait", "--", "init", "--", "set", "Open_vSwitch", ".", *threads])
@@ -93,20 +94,27 @@ class PrivateOvs:
         ]  # fmt: skip
         daemon = subprocess.Popen(
             [*command, *common], env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=_before_exec,
         )  # fmt: skip
         self.daemons.append(daemon)
 
-    def _wait_for(self, socket: Path) -> None:
+    def _wait_for(self, path: Path) -> None:
+        """Until the database takes connections: its socket is there a moment earlier."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not socket.exists():
+        while not _accepts(path):
             if time.monotonic() > deadline or self.daemons[-1].poll() is not None:
                 raise OvsFailed(f"ovsdb-server did not start (log: {self._log_dir}/ovsdb-server.log)")
             time.sleep(0.005)
 
 
-def _die_with_parent() -> None:
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def _before_exec() -> None:
     syscalls.set_parent_death_signal(signal.SIGKILL)
+    syscalls.go_first()
 
 
 def kernel_datapath_works() -> bool:

@@ -24,6 +24,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 _TUNSETIFF = 0x400454CA
 _TUNSETCARRIER = 0x400454E2
+_NICE = -15
 _IFF_TAP_NO_PI = 0x0002 | 0x1000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,6 +53,18 @@ def set_parent_death_signal(number: signal.Signals) -> None:
 def set_timer_slack(slack_ns: int) -> None:
     """How late the kernel may wake this thread to save energy; 50,000 ns unless set."""
     _check(_libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(slack_ns), 0, 0, 0), "prctl")
+
+
+def go_first(*, real_time: bool = False) -> None:
+    """Before other programs in the queue for a core: what emulates a wire must not wait for what happens to run.
+
+    Real-time scheduling is for what needs little; both are done without where the machine refuses.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    if real_time:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 @contextlib.contextmanager

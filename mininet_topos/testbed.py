@@ -258,7 +258,7 @@ class TestBed:
         processes: list[subprocess.Popen[Any]] = [*self.ovs.daemons, self.traffic.process, *self.links.processes]
         for process in processes:
             if process.poll() is not None:
-                name = " ".join(process.args[:3])  # type: ignore[index]
+                name = " ".join(map(str, process.args[:3]))  # type: ignore[index]
                 raise TestBedFailed(f"{name} ended by itself")
 
     def _say(self, what: str) -> None:

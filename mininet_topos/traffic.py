@@ -26,7 +26,7 @@ from mininet_topos.lines import LineReader
 from mininet_topos.pacing import Pacer
 from mininet_topos.series import Series
 from mininet_topos.sockets import EndpointSockets, arrivals, realtime_offset_ns
-from twin.errors import VnftwinError
+from twin.errors import InputError, VnftwinError
 from twin.scenario import Scenario, ServiceChain
 from twin.scenario_file import load_scenario
 from twin.traffic import TrafficSource
@@ -36,6 +36,7 @@ RATE_EVERY_NS = 100_000_000
 REPORT_EVERY_NS = 1_000_000_000
 STRAGGLERS_LEAST_S, STRAGGLERS_MOST_S = 0.3, 2.0
 ANNOUNCE_AT_S = (0.0, 0.1, 0.2, 0.4)  # an ARP may be lost, or come before its switch's rule
+MAX_PPS = 100_000  # more than one process can send
 HAND_OVER_S = 0.6  # how long a roaming user still sends where it was
 ALWAYS = -1  # no run: what the agenda does whether traffic flows or not
 Emit = Callable[[Mapping[str, Any]], None]
@@ -43,14 +44,14 @@ Emit = Callable[[Mapping[str, Any]], None]
 
 @dataclass
 class ChainTraffic:
-    """One chain: its sockets, its schedule and its ledger. `fixed_pps` > 0 overrides the scenario's profile."""
+    """One chain: sockets, schedule and ledger. `fixed_pps`, where given, overrides its profile; 0 is silence."""
 
     chain: ServiceChain
     user: EndpointSockets
     sockets: Mapping[str, socket.socket]
     pacer: Pacer = field(default_factory=Pacer)
     ledger: Ledger = field(default_factory=Ledger)
-    fixed_pps: float = 0.0
+    fixed_pps: float | None = None
 
     def __post_init__(self) -> None:
         self._rest = payload.padding(self.chain.packet_bytes)
@@ -68,8 +69,8 @@ class ChainTraffic:
             else:
                 ledger.note_sent(at_ns)
 
-    def restart(self, fixed_pps: float) -> None:
-        self.pacer, self.ledger, self.fixed_pps = Pacer(even=fixed_pps > 0.0), Ledger(), fixed_pps
+    def restart(self, fixed_pps: float | None) -> None:
+        self.pacer, self.ledger, self.fixed_pps = Pacer(even=fixed_pps is not None), Ledger(), fixed_pps
 
 
 class Traffic:
@@ -107,12 +108,14 @@ class Traffic:
     def start(self, seed: int, rates_pps: Mapping[str, float] | None = None, duration_s: float = 0.0) -> None:
         """New ledgers, then traffic. A chain in `rates_pps` sends steadily and evenly, others as the scenario says."""
         rates_pps = rates_pps or {}
-        for name in rates_pps:
+        for name, pps in rates_pps.items():
             if name not in self.scenario.chain_index:
-                raise VnftwinError(f"unknown chain {name!r} in rates_pps")
+                raise InputError(f"unknown chain {name!r} in rates_pps")
+            if not 0.0 <= pps < MAX_PPS:
+                raise InputError(f"rate of {name}: {pps} is not within 0..{MAX_PPS} packets/s")
         self._read()  # stragglers of a run before this one belong to none
         for traffic in self.chains:
-            traffic.restart(float(rates_pps.get(traffic.chain.id, 0.0)))
+            traffic.restart(rates_pps.get(traffic.chain.id))
         self._source = TrafficSource(self.scenario, seed)
         self._run += 1
         self._started_ns = now_ns = time.monotonic_ns()
@@ -127,8 +130,10 @@ class Traffic:
 
     def stop(self) -> None:
         """Stops sending, waits for stragglers (late duplicates too) and gives the ledger."""
+        if self._source is None:
+            raise InputError("no traffic runs")
         self._run += 1
-        self._source = None
+        self._source, t_s = None, self._elapsed_s()
         idle = CpuTimes.read().idle_share_since(self._cpu_start)
         began = time.monotonic()
         while (waited := time.monotonic() - began) < STRAGGLERS_MOST_S:
@@ -137,12 +142,12 @@ class Traffic:
                 break
             time.sleep(0.02)
         accounts = {t.chain.id: t.ledger.account().as_json() for t in self.chains}
-        self._emit({"event": "ledger", "t_s": self._elapsed_s(), "chains": accounts, "cpu_idle": idle})
+        self._emit({"event": "ledger", "t_s": t_s, "chains": accounts, "cpu_idle": idle})
 
     def roam(self, endpoint: str, to: str) -> None:
         """Soft hand-over: announces itself at the new switch, sends at the old one a little longer, then at the new."""
         if endpoint not in self.users:
-            raise VnftwinError(f"unknown endpoint {endpoint!r}")
+            raise InputError(f"unknown endpoint {endpoint!r}")
         user, now_ns = self.users[endpoint], time.monotonic_ns()
         user.announcer(to)
         for after_s in ANNOUNCE_AT_S:
@@ -199,8 +204,8 @@ class Traffic:
         now_ns = time.monotonic_ns()
         offered = self._source.offered_mbps(self._elapsed_s())
         for traffic, mbps in zip(self.chains, offered, strict=True):
-            pps = traffic.fixed_pps or float(mbps) * 1e6 / (8 * traffic.chain.packet_bytes)
-            traffic.pacer.set_rate(pps, now_ns)
+            profile_pps = float(mbps) * 1e6 / (8 * traffic.chain.packet_bytes)
+            traffic.pacer.set_rate(profile_pps if traffic.fixed_pps is None else traffic.fixed_pps, now_ns)
         self._at(now_ns + RATE_EVERY_NS, self._set_rates)
 
     def _read(self) -> None:
@@ -246,6 +251,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.set_parent_death_signal(signal.SIGKILL)
     syscalls.set_timer_slack(1)
+    syscalls.go_first()
     commands = LineReader(sys.stdin.fileno())
     where = commands.first()
     if where:
