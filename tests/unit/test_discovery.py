@@ -311,6 +311,14 @@ class TestForgedFrames:
         assert all(f.port != SPARE_PORT for f in lab.discovery.due(lab.now_s + 5.0) if f.switch == "edge1")
 
 
+    def test_what_a_vnf_passes_on_from_a_real_port_is_ignored(self, lab: Lab) -> None:
+        lab.wiring.plug(("edge1", SPARE_PORT), ("edge2", SPARE_PORT))
+        lab.discovery.set_vnf_ports("edge2", {SPARE_PORT})
+        before = lab.discovery.ignored_lldp
+        assert lab.run(3.0) == []
+        assert lab.discovery.ignored_lldp > before
+
+
 class TestEndpoints:
     def test_an_endpoint_is_learnt_and_moves(self, lab: Lab) -> None:
         assert lab.endpoint_switch() == {}
@@ -336,6 +344,13 @@ class TestEndpoints:
         assert lab.arp("u1", "edge1", SPARE_PORT) == []
         assert lab.arp("u1", "core1", lab.link_port("core1", "edge1")) == []
         assert lab.endpoint_switch() == {}
+
+    def test_a_port_heard_from_a_switch_is_no_host_port_though_itself_unheard(self, lab: Lab) -> None:
+        lab.wiring.plug(("edge1", SPARE_PORT), ("edge2", SPARE_PORT))
+        del lab.wiring.cables["edge2", SPARE_PORT]  # only edge1's frames come through
+        lab.run(3.0)
+        assert lab.discovery.host_ports("edge2") == (HOST_PORT,)
+        assert lab.arp("u1", "edge2", SPARE_PORT) == []
 
     def test_what_was_learnt_at_a_port_that_turns_out_a_link_is_taken_back(self) -> None:
         lab = Lab()

@@ -119,6 +119,12 @@ def test_a_restart_during_a_pause_is_told_by_the_clocks(loads: LinkLoads) -> Non
     assert loads.add(160.0, "edge1", [stat(1, tx=400 * MBIT, alive_s=40.0)], ADJACENCY) == []
 
 
+def test_a_jump_that_no_port_can_make_is_no_reading(loads: LinkLoads) -> None:
+    poll(loads, 100.0, "edge1", 1, tx=0, rx=0)
+    assert poll(loads, 101.0, "edge1", 1, tx=2**60, rx=0) == {}
+    assert poll(loads, 102.0, "edge1", 1, tx=2**60 + MBIT, rx=0)[Quantity.LINK_LOAD_FORWARD] == pytest.approx(1.0)
+
+
 def test_an_unsupported_counter_is_no_reading(loads: LinkLoads) -> None:
     for second in range(3):
         assert loads.add(100.0 + second, "edge1", [stat(1, tx=UNSUPPORTED, alive_s=second)], ADJACENCY) == []
