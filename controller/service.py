@@ -34,11 +34,12 @@ from twin.errors import VnftwinError
 from twin.routing import Router, Routes
 from twin.samples import Quantity, Sample
 from twin.scenario import Scenario
-from twin.state import NetworkState, StateBuilder
+from twin.state import FloatArray, NetworkState, StateBuilder
 
 log = logging.getLogger("vnftwin")
 POLL_S = 1.0
 DISCOVERY_S = 5.0  # links not found by then are taken to be down
+DELAYS_COUNT_AFTER_S = 10.0  # of a link being up; a minimum over fewer probes than that may read too long
 RETRY_S = 2.0  # a chain that could not be steered is tried again after this
 
 
@@ -84,6 +85,7 @@ class Service:
         self._flow_parts: dict[str, list[FlowCounters]] = {}
         self._retry_at_s: dict[str, float] = {}
         self._told: dict[str, str] = {}
+        self._up_since_s: dict[str, float] = {}
         hosts.on_ports_changed(telemetry.discovery.set_vnf_ports)
 
     # ---- what switches say (called by controller.app)
@@ -217,7 +219,15 @@ class Service:
         """Lowest-delay routes over the links that are up now."""
         missing = set(self.telemetry.discovery.missing_links())
         up = np.array([link.id not in missing for link in self.scenario.links], dtype=np.bool_)
-        return self.router.routes(up, None if self.state is None else self.state.link_delay_ms)
+        return self.router.routes(up, self._known_delays_ms())
+
+    def _known_delays_ms(self) -> FloatArray:
+        """Measured delays of the links that have been up long enough, the configured ones of the others."""
+        if self.state is None:
+            return self.router.configured_ms
+        oldest_s = self.shell.clock() - DELAYS_COUNT_AFTER_S
+        known = np.array([self._up_since_s.get(link.id, np.inf) < oldest_s for link in self.scenario.links])
+        return np.where(known, self.state.link_delay_ms, self.router.configured_ms)
 
     def _adjust(self, chain_id: str) -> None:
         """Plans the chain's way to what it should be; the plan, if there is one, runs in a green thread of its own."""
@@ -315,6 +325,7 @@ class Service:
             if isinstance(event, SwitchJoined):
                 self._install_base(event.switch)
             elif isinstance(event, LinkUp):
+                self._up_since_s[event.link] = self.shell.clock()
                 self._learn_link(event.link)
             if isinstance(event, LinkDown | EndpointMoved | LinkUp):
                 self._retry_at_s.clear()

@@ -1,0 +1,78 @@
+"""The commands `train` and `evaluate`: progress on the terminal around `agent.training` and `agent.evaluation`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agent import training
+from agent.a2c_policy import named_policy
+from agent.decision import Policy
+from agent.evaluation import Comparison, compare
+from twin.errors import InputError
+from twin.scenario import Scenario
+from twin.scenario_file import load_scenario
+
+DEFAULT_STEPS = 800_000
+EVALUATION_SLOTS = 60
+HELD_OUT_FROM = 1  # first seed of an evaluation; training's seeds lie far above (agent.training)
+
+
+def train_policy(scenario_name: str, output: Path, *, seed: int, real_steps: int | None) -> int:
+    """Trains and writes a policy. InputError before training where the file could not be written."""
+    scenario = load_scenario(scenario_name)
+    if not output.parent.is_dir():
+        raise InputError(f"cannot write {output}: no such folder")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    steps = real_steps or DEFAULT_STEPS
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=steps)
+
+        def show(progress: training.Progress) -> None:
+            text = f"objective per slot {progress.validation:.3f} (held out), {progress.reward:.3f} (exploring)"
+            bar.update(task, completed=progress.steps, total=progress.of, description=text)
+
+        trained = training.train(scenario, seed=seed, real_steps=steps, progress=show)
+    try:
+        trained.save(output)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}") from None
+    best = max((score for _, score in trained.validations), default=float("nan"))
+    print(f"{output}: trained on {scenario.name}, {trained.steps} steps, objective per slot {best:.3f} on held-out traffic")
+    return 0
+
+
+def evaluate_policies(
+    scenario_names: Sequence[str], policies: Sequence[str], *, seeds: int, json_file: Path | None
+) -> int:
+    """Prints one table per scenario; with `json_file` also every run's figures."""
+    comparisons = [_compare(load_scenario(name), policies, seeds) for name in scenario_names]
+    for comparison in comparisons:
+        Console().print(comparison.table())
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps([c.as_json() for c in comparisons], indent=1))
+        except OSError as error:
+            raise InputError(f"cannot write {json_file}: {error.strerror}") from None
+    return 0
+
+
+def _compare(scenario: Scenario, policies: Sequence[str], seeds: int) -> Comparison:
+    makers = {name or "a2c": _maker(name, scenario) for name in dict.fromkeys(policies)}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(scenario.name, total=seeds * len(makers))
+        return compare(
+            scenario, makers, seeds=range(HELD_OUT_FROM, HELD_OUT_FROM + seeds), slots=EVALUATION_SLOTS,
+            clock=time.perf_counter, progress=lambda _policy, _seed: bar.advance(task),
+        )  # fmt: skip
+
+
+def _maker(name: str, scenario: Scenario) -> Callable[[int], Policy]:
+    named_policy(name, scenario)  # an unknown one is an error before the first run
+    return lambda seed: named_policy(name, scenario, seed=seed)

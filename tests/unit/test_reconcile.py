@@ -1,0 +1,48 @@
+"""Missing and alien rules, and who is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.flow_rule import Output
+from controller.reconcile import compare
+from controller.rules import base_rules, chain_rules
+from controller.steering import Attachment, steer
+from twin.scenario import Flow
+
+FLOW = Flow("10.0.0.1", "10.0.0.2", "udp", 5001)
+STEERING = steer(1, FLOW, (Attachment("s1", 1), Attachment("s1", 2), Attachment("s1", 3)), lambda a, _b: (a,))
+WANTED = base_rules("s1", [9]) | chain_rules(STEERING, {})
+
+
+def test_the_same_is_no_difference() -> None:
+    assert not compare(WANTED, WANTED, unsettled=frozenset())
+
+
+@pytest.mark.parametrize("rule", sorted(WANTED, key=repr), ids=str)
+def test_each_missing_rule_is_found(rule: object) -> None:
+    difference = compare(WANTED, WANTED - {rule}, unsettled=frozenset())
+    assert (difference.missing, difference.alien) == ((rule,), ())
+
+
+def test_a_rule_nobody_wants_is_alien() -> None:
+    steered = chain_rules(replace(STEERING, chain=7), {})
+    difference = compare(WANTED, WANTED | steered, unsettled=frozenset())
+    assert (difference.missing, set(difference.alien)) == ((), set(steered))
+
+
+def test_a_wrong_rule_is_replaced_not_deleted() -> None:
+    """Deleting it first would leave a gap in which packets are lost."""
+    rule = next(iter(chain_rules(STEERING, {})))
+    wrong = replace(rule, actions=(Output(99),))
+    difference = compare(WANTED, WANTED - {rule} | {wrong}, unsettled=frozenset())
+    assert (difference.missing, difference.alien) == ((rule,), ())
+
+
+def test_a_chain_that_changes_is_left_alone_but_no_other() -> None:
+    base = base_rules("s1", [9])
+    assert not compare(WANTED, base, unsettled=frozenset({1}))
+    assert compare(WANTED, base, unsettled=frozenset({2}))
+    assert compare(WANTED, frozenset(), unsettled=frozenset({1})).missing
