@@ -28,7 +28,8 @@ def test_each_missing_rule_is_found(rule: object) -> None:
 
 
 def test_a_rule_nobody_wants_is_alien() -> None:
-    steered = chain_rules(replace(STEERING, chain=7), {})
+    stops = (Attachment("s1", 4), Attachment("s1", 5), Attachment("s1", 6))
+    steered = chain_rules(steer(7, FLOW, stops, lambda a, _b: (a,)), {})
     difference = compare(WANTED, WANTED | steered, unsettled=frozenset())
     assert (difference.missing, set(difference.alien)) == ((), set(steered))
 
