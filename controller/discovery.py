@@ -78,14 +78,18 @@ class Discovery:
     """The map of the network, kept current.
 
     `round_s` is the time between two LLDP frames of one port. A link is up while both of its directions are heard; it
-    is down at once with a port or a switch, and after `missed_limit` frames in a row were lost.
+    is down at once with a port or a switch, and after `missed_limit` frames in a row were lost. A switch is given
+    `join_within_s` to connect at first (Open vSwitch tries every 8 s at worst).
     """
 
-    def __init__(self, scenario: Scenario, signer: Signer, *, round_s: float = 1.0, missed_limit: int = 3) -> None:
+    def __init__(
+        self, scenario: Scenario, signer: Signer, *,
+        round_s: float = 0.5, missed_limit: int = 5, join_within_s: float = 15.0,
+    ) -> None:  # fmt: skip
         self.scenario = scenario
         self.ignored_lldp = 0  # frames that were foreign, forged, repeated or came from where they cannot
         self._missed_limit = missed_limit
-        self._grace_s = round_s * (missed_limit + 1)
+        self._find_within_s, self._join_within_s = round_s * (missed_limit + 1), join_within_s
         self._names = {switch.dpid: switch.id for switch in scenario.switches}
         self._links = {frozenset((link.a, link.b)): link for link in scenario.links}
         self._reported: set[object] = set()
@@ -179,8 +183,9 @@ class Discovery:
         """Gives up directions that fell silent and links never seen. Call it after every `due`."""
         events = self._changed_links("silent") if self._adjacency.drop_silent(self._missed_limit) else []
         for link in self.scenario.links:
-            waited_s = now_s - self._expected_since_s.get(link.id, now_s)
-            if link.id not in self._link_up and waited_s > self._grace_s:
+            joined = link.a in self._ports and link.b in self._ports
+            grace_s = self._find_within_s if joined else self._join_within_s
+            if link.id not in self._link_up and now_s - self._expected_since_s.get(link.id, now_s) > grace_s:
                 self._link_up[link.id] = False
                 events.append(LinkDown(link.id, "never_seen"))
         return events

@@ -21,7 +21,7 @@ class Lab:
     """Switches with a way out and a way in of the control channel each, and noise on every passage (seconds)."""
 
     def __init__(self, *, out_s: float = 0.0006, in_s: float = 0.0007, noise_s: float = 0.001, seed: int = 1) -> None:
-        self.delays = LinkDelays(SCENARIO, SIGNER)
+        self.delays = LinkDelays(SCENARIO, SIGNER, loop_period_s=0.5)
         self.rng = random.Random(seed)
         self.out_s = dict.fromkeys(SWITCHES, out_s)
         self.in_s = dict.fromkeys(SWITCHES, in_s)
