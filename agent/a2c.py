@@ -5,7 +5,8 @@ One round, with B environments, T slots and discount γ:
     1. act: draw each action from the softmax over the *legal* actions; keep observation, action, reward
     2. value every observation and every *successor*; a successor at a time limit is valued like any other, since a
        network does not end when an episode does
-    3. δ_t = r_t + γ·V(s_{t+1}) − V(s_t);  advantage A_t = δ_t + γ·λ·A_{t+1}, the sum cut where an episode was cut
+    3. δ_t = (1 − γ)·r_t + γ·V(s_{t+1}) − V(s_t);  advantage A_t = δ_t + γ·λ·A_{t+1}, the sum cut where an episode was
+       cut; with the factor 1 − γ a value is a discounted *mean* reward per slot, of the same size for every γ
     4. returns R_t = A_t + V(s_t)
     5. loss = −mean(log π(a_t|s_t)·A_t) + c_v·mean((R_t − V(s_t))²) − c_e·mean(entropy of π(·|s_t))
     6. one gradient step, its norm bounded
@@ -36,7 +37,7 @@ class A2CConfig:
     n_steps: int = 16
     batch: int = 64
     learning_rate: float = 1e-3
-    value_coef: float = 0.5
+    value_coef: float = 5.0
     entropy_coef: float = 0.01
     entropy_final: float = 0.001
     max_grad_norm: float = 0.5
@@ -69,7 +70,7 @@ class Losses:
 
 def advantages(rollout: Rollout, config: A2CConfig) -> Tensor:
     """Step 3: generalised advantages [T, B]."""
-    deltas = rollout.rewards + config.discount * rollout.successor_values - rollout.values
+    deltas = (1.0 - config.discount) * rollout.rewards + config.discount * rollout.successor_values - rollout.values
     result = torch.zeros_like(deltas)
     running = torch.zeros_like(deltas[0])
     for t in reversed(range(deltas.shape[0])):

@@ -47,7 +47,7 @@ def test_advantages_are_the_discounted_sum_of_errors_up_to_the_cut(rng: torch.Ge
         for b in range(3):
             expected = 0.0
             for k in range(t, 5):
-                error = rollout.rewards[k, b] + 0.9 * rollout.successor_values[k, b] - rollout.values[k, b]
+                error = 0.1 * rollout.rewards[k, b] + 0.9 * rollout.successor_values[k, b] - rollout.values[k, b]
                 expected += (0.9 * 0.8) ** (k - t) * float(error)
                 if rollout.cut[k, b]:
                     break
@@ -55,8 +55,8 @@ def test_advantages_are_the_discounted_sum_of_errors_up_to_the_cut(rng: torch.Ge
 
 
 def test_a_perfect_critic_leaves_no_advantage_also_at_a_time_limit(rng: torch.Generator) -> None:
-    """A network does not end at a time limit: with reward 1 for ever every value is 1/(1-γ)."""
-    steady = torch.full((5, 3), 1.0 / (1.0 - CONFIG.discount))
+    """A network does not end at a time limit: with reward 1 for ever every value is 1 per slot."""
+    steady = torch.ones(5, 3)
     rollout = replace(_rollout(rng, 5, 3), rewards=torch.ones(5, 3), values=steady, successor_values=steady)
     assert rollout.cut.any()
     torch.testing.assert_close(advantages(rollout, CONFIG), torch.zeros(5, 3), atol=1e-5, rtol=0)
