@@ -1,4 +1,4 @@
-"""The REST interface (docs/scenario.md, "REST"): a WSGI application over one `Api`, without any state of its own."""
+"""The REST interface (docs/rest.md): a WSGI application over one `Api`, without any state of its own."""
 
 from __future__ import annotations
 
