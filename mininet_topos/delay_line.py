@@ -222,5 +222,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.set_parent_death_signal(signal.SIGKILL)
     syscalls.set_timer_slack(1)
-    syscalls.go_first(real_time=True)
+    syscalls.go_first()
     serve(sys.argv[1], seed=int(sys.argv[2]))

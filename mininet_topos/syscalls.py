@@ -55,16 +55,19 @@ def set_timer_slack(slack_ns: int) -> None:
     _check(_libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(slack_ns), 0, 0, 0), "prctl")
 
 
-def go_first(*, real_time: bool = False) -> None:
-    """Before other programs in the queue for a core: what emulates a wire must not wait for what happens to run.
+def go_first() -> None:
+    """This thread runs before ordinary programs: what emulates wires must not wait for what happens to run beside it.
 
-    Real-time scheduling is for what needs little; both are done without where the machine refuses.
+    For programs that need a fraction of a core. Real-time scheduling, not passed on to children and other threads;
+    where the machine refuses it, niceness of the session's group (`autogroup`: there, plain niceness counts only
+    within a session) and of the process; where it refuses that, nothing.
     """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    if real_time:
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+            Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 @contextlib.contextmanager
