@@ -161,19 +161,29 @@ def test_a_switch_that_leaves_and_returns_starts_anew() -> None:
     assert lab.read()["core1-core2"] == pytest.approx(4.0, abs=1e-3)
 
 
-def test_lost_and_late_probes_count_for_nothing() -> None:
+def test_a_late_probe_counts_for_nothing() -> None:
     delays = LinkDelays(SCENARIO, SIGNER, timeout_s=1.0)
     (probe, _echo) = delays.due(10.0, ["core1"])
     assert delays.loop_in(12.0, "core1", probe.encode(10.0))
     assert delays.half_loop_s(12.0, "core1") is None
-    delays.arrived(LldpArrival("core1", 1, "core2", 1, 10.0, 11.5))
-    delays.arrived(LldpArrival("core1", 1, "core2", 1, 10.0, 9.0))
-    assert delays.direction_ms(12.0, "core1", "core2") is None
+
+
+def test_a_frame_that_took_too_long_or_came_before_it_was_sent_counts_for_nothing() -> None:
+    delays = LinkDelays(SCENARIO, SIGNER, timeout_s=1.0)
+    for at_s in (10.0, 10.2):
+        for probe in delays.due(at_s, ["core1", "core2"]):
+            delays.loop_in(at_s + 0.001, probe.switch, probe.encode(at_s))
+    for spent_s in (1.5, -0.5):
+        delays.arrived(LldpArrival("core1", 1, "core2", 1, 10.0, 10.0 + spent_s))
+        assert delays.direction_ms(10.3, "core1", "core2") is None
+    delays.arrived(LldpArrival("core1", 1, "core2", 1, 10.0, 10.02))
+    assert delays.direction_ms(10.3, "core1", "core2") == pytest.approx(19.0)
 
 
 def test_what_is_not_ours_is_left_to_others() -> None:
     delays = LinkDelays(SCENARIO, SIGNER)
-    (probe, _echo) = delays.due(10.0, ["core1"])
+    probe, *_others = [p for at_s in (10.0, 10.2) for p in delays.due(at_s, ["core1", "core2"])]
+    assert probe.switch == "core1"
     forged = LoopProbe("core1", 1, 1, Signer(b"fedcba9876543210")).encode(10.0)
     for content in (b"", bytes(60), forged):
         assert not delays.loop_in(10.001, "core1", content)
