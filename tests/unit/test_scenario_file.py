@@ -131,6 +131,8 @@ def test_first_fit_tries_the_largest_first_before_giving_up() -> None:
         ("{id: edge1, dpid: 0x10}, on]", "{id: edge1, dpid: 0x10}, on, on]", 6, "switch on", "given twice"),
         ("tier: edge", "tier: edgy", 8, "server e1", "did you mean 'edge'?"),
         ("at: edge1, cpu", "at: edge2, cpu", 8, "server e1", "unknown switch 'edge2' (did you mean 'edge1'?)"),
+        ("cpu_cores: 1,", "cpu: 1,", 8, "server e1", "unknown key 'cpu' (did you mean 'cpu_cores'?)"),
+        ("cpu_cores: 1,", "cpu_cores: 0.1,", 24, "placement", "its 2 VNFs need 0.12 cores at mean traffic"),
         ("cpu_cores: 1,", "cpu_cores: 010,", 8, "server e1", "octal: write 10"),
         ("cpu_cores: 1,", "cpu_cores: '1',", 8, "server e1", "without unit or quotes"),
         ("cpu_cores: 1,", "cpu_cores: [1],", 8, "server e1", "not a list"),
