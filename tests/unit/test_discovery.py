@@ -151,6 +151,12 @@ def test_a_round_is_spread_and_every_port_has_one_frame_in_it(lab: Lab) -> None:
     assert {end for _, end in sent} == {(s, n) for s, ns in lab.wiring.ports.items() for n in ns}
 
 
+def test_after_a_stall_one_round_is_made_up_for_and_no_more(lab: Lab) -> None:
+    ports = sum(len(p) for p in lab.wiring.ports.values())
+    assert len(lab.discovery.due(lab.now_s + 60.0)) == ports
+    assert len(lab.discovery.due(lab.now_s + 60.01)) <= 2
+
+
 def test_a_port_that_goes_down_takes_its_link_down_at_once_and_it_returns(lab: Lab) -> None:
     number = lab.link_port("edge1", "core1")
     assert lab.discovery.port_changed(lab.dpid("edge1"), port(number, up=False)) == [
