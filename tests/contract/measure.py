@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from controller.containers import ContainerEngine, Instance, InstanceSpec
+from controller.containers import ContainerEngine, InstanceSpec
 from controller.engines import PROCESS, engine_image, open_engine
 from controller.ports import OvsPorts
 from mininet_topos.engine import PrivateDocker, ServerCgroups

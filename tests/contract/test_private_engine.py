@@ -60,7 +60,7 @@ def traces(folder: Path, run: str) -> list[str]:
 
 
 @pytest.fixture
-def killed() -> Iterator[list[subprocess.Popen[str]]]:
+def killed(run_dir: Path) -> Iterator[list[subprocess.Popen[str]]]:
     processes: list[subprocess.Popen[str]] = []
     yield processes
     for process in processes:
@@ -69,6 +69,8 @@ def killed() -> Iterator[list[subprocess.Popen[str]]]:
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
+    sweep(run_dir / "engine")  # where a test failed half-way
+    remove_leftovers()
 
 
 def test_engine_works_as_the_first_process_of_private_namespaces(

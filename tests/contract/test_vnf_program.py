@@ -33,7 +33,7 @@ def run(vnf_binary: Path, run_dir: Path) -> Iterator[Run]:
         config.write_text(text)
         words = [str(vnf_binary), "--config", str(config), "--control", str(control), "--interface", "nosuch0"]
         processes.append(subprocess.Popen(words))
-        assert wait_until(control.exists)
+        assert wait_until(lambda: connects(control))  # the file is there a moment before the socket listens
         return control
 
     yield start
@@ -42,6 +42,11 @@ def run(vnf_binary: Path, run_dir: Path) -> Iterator[Run]:
         began = time.monotonic()
         assert process.wait(timeout=5) == 0
         assert time.monotonic() - began < 0.5
+
+
+def connects(control: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(control)) == 0
 
 
 def ask(control: Path, *requests: bytes) -> list[bytes]:
