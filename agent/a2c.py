@@ -30,6 +30,8 @@ class A2CConfig:
     """`discount` γ per slot, `gae` λ, `n_steps` T, `batch` B environments; coefficients c_v and c_e as above.
 
     `entropy_coef` falls linearly to `entropy_final`, the learning rate linearly to a tenth, over a training run.
+    `gain_prior` is the logit that a move starts with per standard deviation of its modelled gain: training starts from
+    a soft greedy policy and learns where greed is wrong. 0 starts from nothing.
     """
 
     discount: float = 0.97
@@ -42,6 +44,7 @@ class A2CConfig:
     entropy_final: float = 0.001
     max_grad_norm: float = 0.5
     hidden: int = 32
+    gain_prior: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)

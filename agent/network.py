@@ -64,6 +64,11 @@ class PolicyNetwork(nn.Module):
             assert isinstance(layer, nn.Linear)
             nn.init.normal_(layer.weight, std=0.01)
 
+    @torch.no_grad()
+    def prefer(self, feature: int, weight: float) -> None:
+        """Starts from a policy that adds `weight` to a move's logit per standard deviation of a pair feature."""
+        self.direct.weight[0, feature] += weight
+
     def fit_scalers(self, observation: ObservationTensors) -> None:
         """Freezes mean and deviation of every feature as seen in a batch; a constant feature keeps deviation 1."""
         for block in BLOCKS:

@@ -123,6 +123,7 @@ class _Run:
         ]
         if start is None:
             self.collectors[0].fit_scalers(np.random.default_rng(seed))
+            self.network.prefer(PAIR_FEATURES.index("gain"), config.gain_prior)
         else:
             self.network.restore(start)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, eps=1e-5)
