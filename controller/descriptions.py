@@ -80,6 +80,7 @@ class Descriptions:
             "migrations_by_status": dict(migrations.counts),
             "refusals": dict(self._loop.refusals),
             "decision_ms": _quantiles_ms(self._loop.times_s),
+            "barrier_ms": _quantiles_ms(service.barrier_times_s),
             "oldest_reading_s": _ages(service.state),
             "handler_errors": self._handler_errors(),
             "switch_errors": service.switchboard.errors_total,

@@ -132,10 +132,10 @@ class LiveRun:
 
     def _traffic(self, actions: Sequence[Callable[[LiveRun], None]]) -> None:
         self.bed.send("traffic_start", seed=self.options.seed, rates_pps=dict(self.options.rates_pps))
-        self._started = time.monotonic()
+        self.started_s = time.monotonic()
         for action in actions:
             action(self)
-        while (elapsed := time.monotonic() - self._started) < self.options.duration_s:
+        while (elapsed := time.monotonic() - self.started_s) < self.options.duration_s:
             self.step(min(1.0, self.options.duration_s - elapsed))
         self.watcher.progress("waiting for the last packets")
         self.bed.send("traffic_stop")
@@ -151,7 +151,7 @@ class LiveRun:
             self._show_news()
         except Unreachable:
             return  # one slow answer is not the end of a run; `check` sees a controller that died
-        elapsed_s = time.monotonic() - self._started
+        elapsed_s = time.monotonic() - self.started_s
         keep = ("delay_ms", "expected_delay_ms", "stay_delay_ms", "power_w", "stay_power_w", "energy_j", "moves")
         self.record.seconds.append({"t_s": elapsed_s, **{k: summary.get(k) for k in keep}, **self._last_traffic})
         self.watcher.second(elapsed_s, self._last_traffic, summary)

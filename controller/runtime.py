@@ -93,6 +93,7 @@ class Runtime:
             eventlet.spawn(self._set_up),
             eventlet.spawn(self._repeat, self.service.beat, BEAT_S),
             eventlet.spawn(self._repeat, self.service.poll, POLL_S),
+            eventlet.spawn(self._repeat, self.service.measure_barrier, POLL_S),
             eventlet.spawn(self._repeat, self.service.keep, KEEP_S),
             eventlet.spawn(self._repeat, self.loop.tick, self.scenario.period_s),
         ]

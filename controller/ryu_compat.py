@@ -19,7 +19,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import eventlet
 import eventlet.patcher
@@ -36,8 +36,8 @@ from ryu.controller.handler import (
     DEAD_DISPATCHER,
     HANDSHAKE_DISPATCHER,
     MAIN_DISPATCHER,
-    set_ev_cls,
 )
+from ryu.controller.handler import set_ev_cls as ryu_set_ev_cls
 from ryu.lib import hub
 from ryu.ofproto import ofproto_parser, ofproto_v1_3
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
@@ -72,12 +72,19 @@ log = logging.getLogger("vnftwin.ryu")
 OFP_VERSION = ofproto_v1_3.OFP_VERSION
 STOP_POLL_S = 0.1  # a signal handler may not wake green threads, so a stop is looked for this often
 _handler_errors: Counter[str] = Counter()
+Handler = TypeVar("Handler", bound=Callable[..., None])
 
 
 def patch() -> None:
     """Makes the standard library cooperative. Call it before anything that opens sockets is imported."""
     if not eventlet.patcher.is_monkey_patched("socket"):
         eventlet.monkey_patch()
+
+
+def set_ev_cls(events: Any, states: Any = None) -> Callable[[Handler], Handler]:
+    """Ryu's decorator of event handlers, with a type: `events` and `states` are one or a list."""
+    decorate: Callable[[Handler], Handler] = ryu_set_ev_cls(events, states)
+    return decorate
 
 
 def handler_errors() -> Mapping[str, int]:

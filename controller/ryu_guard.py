@@ -2,7 +2,8 @@
 
 A claimed length of zero (or, in one place, below zero) holds the whole process for ever: one message of 56 bytes from
 anybody who can connect. Here every such step is checked. What does not move on is `MalformedMessage`, on which Ryu
-closes the connection; it is counted. The same goes for a message that Ryu cannot read at all. Only `controller.ryu_compat` uses this.
+closes the connection; it is counted. The same goes for a message that Ryu cannot read at all. Only
+`controller.ryu_compat` uses this.
 """
 
 from __future__ import annotations

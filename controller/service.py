@@ -8,6 +8,7 @@ in; REST and metrics read from `controller.descriptions`.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,6 +41,7 @@ log = logging.getLogger("vnftwin")
 POLL_S = 1.0
 DISCOVERY_S = 5.0  # links not found by then are taken to be down
 DELAYS_COUNT_AFTER_S = 10.0  # of a link being up; a minimum over fewer probes than that may read too long
+BARRIERS_KEPT = 200
 RETRY_S = 2.0  # a chain that could not be steered is tried again after this
 
 
@@ -86,6 +88,8 @@ class Service:
         self._retry_at_s: dict[str, float] = {}
         self._told: dict[str, str] = {}
         self._up_since_s: dict[str, float] = {}
+        self.barrier_times_s: deque[float] = deque(maxlen=BARRIERS_KEPT)
+        self._barriers = 0
         hosts.on_ports_changed(telemetry.discovery.set_vnf_ports)
 
     # ---- what switches say (called by controller.app)
@@ -202,6 +206,16 @@ class Service:
         if self.set_up_done:
             self._read_hosts(self.hosts.poll(self.keeper.active))
         self._take_state()
+
+    def measure_barrier(self) -> None:
+        """One bare barrier, on each switch in turn: what every confirmed rule has to wait for at least."""
+        switches = self.telemetry.discovery.switches
+        if switches:
+            switch = switches[self._barriers % len(switches)]
+            self._barriers += 1
+            began_s = self.shell.clock()
+            self.switchboard.barrier((switch,), timeout_s=POLL_S)
+            self.barrier_times_s.append(self.shell.clock() - began_s)
 
     def keep(self) -> None:
         """Makes installed follow desired, for every chain that is not changing already."""

@@ -7,7 +7,7 @@ it is told.
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from controller.openflow_replies import SwitchError
 from twin.errors import VnftwinError
 
 Send = Callable[[bytes], None]
+_ERRORS_KEPT = 256
 _REMEMBERED = 4096  # transaction ids whose owner is kept, for errors that come late
 
 
@@ -36,10 +37,10 @@ class BarrierLate(VnftwinError):
 
 @dataclass(slots=True)
 class _Line:
-    """One connected switch. `errors` are those since the last barrier that was waited for."""
+    """One connected switch. `errors` are those not yet told, with the green thread whose message each answers."""
 
     send: Send
-    errors: list[SwitchError] = field(default_factory=list)
+    errors: deque[tuple[object, SwitchError]] = field(default_factory=lambda: deque(maxlen=_ERRORS_KEPT))
     waiting: dict[int, Event] = field(default_factory=dict)
 
 
@@ -49,7 +50,7 @@ class Switchboard:
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
         self._xids = itertools.cycle(range(1, 2**31))
-        self._ours: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._senders: OrderedDict[tuple[str, int], object] = OrderedDict()
         self.errors_total = 0
 
     def connected(self, switch: str, send: Send) -> None:
@@ -74,8 +75,8 @@ class Switchboard:
     def barrier(self, switches: Sequence[str], *, timeout_s: float) -> None:
         """Returns when every switch has done all that it was sent.
 
-        SwitchRefused when one of them answered a message with an error since the barrier before; BarrierLate after
-        `timeout_s`; SwitchGone when one of them is not or no longer connected.
+        SwitchRefused when one of them answered a message of the calling green thread with an error since its barrier
+        before; BarrierLate after `timeout_s`; SwitchGone when one of them is not or no longer connected.
         """
         waiters = [(switch, self._ask(switch)) for switch in switches]
         deadline = eventlet.hubs.get_hub().clock() + timeout_s
@@ -95,8 +96,9 @@ class Switchboard:
         """An error message came in; one that answers none of ours is only counted."""
         self.errors_total += 1
         line = self._lines.get(switch)
-        if line is not None and (switch, error.xid) in self._ours:
-            line.errors.append(error)
+        sender = self._senders.get((switch, error.xid))
+        if line is not None and sender is not None:
+            line.errors.append((sender, error))
 
     def _line(self, switch: str) -> _Line:
         try:
@@ -106,9 +108,9 @@ class Switchboard:
 
     def _send(self, switch: str, line: _Line, message: bytes) -> int:
         xid = next(self._xids)
-        self._ours[switch, xid] = None
-        if len(self._ours) > _REMEMBERED:
-            self._ours.popitem(last=False)
+        self._senders[switch, xid] = eventlet.getcurrent()
+        if len(self._senders) > _REMEMBERED:
+            self._senders.popitem(last=False)
         line.send(stamp(message, xid))
         return xid
 
@@ -128,6 +130,8 @@ class Switchboard:
             raise SwitchGone(f"switch {switch} left before it had answered a barrier")
 
     def _take_errors(self, switch: str) -> list[SwitchError]:
-        line = self._line(switch)
-        errors, line.errors = line.errors, []
-        return errors
+        line, me = self._line(switch), eventlet.getcurrent()
+        mine = [error for sender, error in line.errors if sender is me]
+        kept = [entry for entry in line.errors if entry[0] is not me]
+        line.errors = deque(kept, maxlen=_ERRORS_KEPT)
+        return mine

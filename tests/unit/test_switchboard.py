@@ -64,6 +64,19 @@ def test_an_error_is_tied_to_the_barrier_behind_its_message(board: Switchboard, 
     board.barrier(("s1",), timeout_s=1.0)  # the error was told once
 
 
+def test_an_error_is_told_to_the_green_thread_whose_message_it_answers(board: Switchboard, line: Line) -> None:
+    """Another plan's barrier on the same switch must not take it away."""
+    board.send("s1", (port_desc_request(),))
+    board.error("s1", SwitchError(line.xids[0], 5, 1))
+    other = eventlet.spawn(board.barrier, ("s1",), timeout_s=1.0)
+    eventlet.sleep(0)
+    board.barrier_replied("s1", line.xids[-1])
+    other.wait()
+    eventlet.spawn(_answer_soon, board, line)
+    with pytest.raises(SwitchRefused):
+        board.barrier(("s1",), timeout_s=1.0)
+
+
 def test_an_error_that_answers_nothing_of_ours_is_only_counted(board: Switchboard, line: Line) -> None:
     board.error("s1", SwitchError(999_999, 5, 1))
     eventlet.spawn(_answer_soon, board, line)
