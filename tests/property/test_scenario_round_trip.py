@@ -153,7 +153,7 @@ def test_any_value_anywhere_is_an_error_in_words_or_fits(data: st.DataObject) ->
             break
         holder = holder[key]
     scalars: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-    other = scalars | st.just([]) | st.just({})
+    other: st.SearchStrategy[Any] = scalars | st.just([]) | st.just({})
     holder[key] = data.draw(other | st.lists(other, max_size=2) | st.dictionaries(ids, other, max_size=2))
     read(written(document))
 
