@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import networkx as nx
 import pytest
@@ -51,8 +52,10 @@ class Network:
 
     def __post_init__(self) -> None:
         names = [f"s{i}" for i in range(self.switches)]
-        tree = nx.random_labeled_tree(self.switches, seed=self.rng.randrange(2**31))
-        self.graph = nx.relabel_nodes(tree, dict(enumerate(names)))
+        tree: nx.Graph[int] = nx.random_labeled_tree(self.switches, seed=self.rng.randrange(2**31))
+        self.graph: nx.Graph[str] = nx.Graph()
+        self.graph.add_nodes_from(names)
+        self.graph.add_edges_from((names[a], names[b]) for a, b in tree.edges)
         for _ in range(self.rng.randrange(self.switches)):
             self.graph.add_edge(*self.rng.sample(names, 2))
         self.adjacency: dict[tuple[str, str], int] = {}
@@ -66,8 +69,8 @@ class Network:
 
     def route(self, a: str, b: str) -> tuple[str, ...]:
         """Any simple path, not only the shortest: what a re-route gives."""
-        paths = list(nx.all_simple_paths(self.graph, a, b)) if a != b else [[a]]
-        return tuple(self.rng.choice(sorted(paths)))
+        paths = [tuple(map(str, path)) for path in nx.all_simple_paths(self.graph, a, b)] if a != b else [(a,)]
+        return self.rng.choice(sorted(paths))
 
     def base(self) -> set[FlowRule]:
         rules: set[FlowRule] = set()
@@ -137,12 +140,12 @@ class Trial:
         match step:
             case InstallRules(rules) | InstallEntries(rules):
                 for rule in self.rng.sample(rules, len(rules)):
-                    self._queue(rule, lambda rule=rule: self.fabric.add([rule]))
+                    self._queue(rule, partial(self.fabric.add, [rule]))
             case SwapEntry(_, new):
-                self._queue(new, lambda: self.fabric.modify(new))
+                self._queue(new, partial(self.fabric.modify, new))
             case DeleteRules(rules):
                 for rule in self.rng.sample(rules, len(rules)):
-                    self._queue(rule, lambda rule=rule: self.fabric.delete([rule]))
+                    self._queue(rule, partial(self.fabric.delete, [rule]))
             case Barrier(switches):
                 for switch in switches:
                     while self._queues.get(switch):
@@ -326,7 +329,8 @@ def test_a_chain_wide_generation_is_found_out() -> None:
     lost = 0
     for seed in range(20):
         case = Case(seed, 3, "move")
-        assert case.before is not None and case.after is not None
+        assert case.before is not None
+        assert case.after is not None
         everywhere = case.after
         for number in everywhere.numbers:
             everywhere = everywhere.with_generation(number, 1 - case.before.segment(number).generation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controller.flow_rule import PORT_CONTROLLER, PORT_IN, Match, Output, PopTag, PushTag, Vlan
@@ -57,7 +59,7 @@ def test_packets_visit_all_vnfs_and_replies_none(steering: ChainSteering) -> Non
     assert (back.kind, back.packet.at, back.packet.visited) == ("port", steering.stops[0], ())
 
 
-def stray(at: Attachment, *, src_port: int = 1, dst_port: int = 1, **fields: int) -> Packet:
+def stray(at: Attachment, *, src_port: int = 1, dst_port: int = 1, **fields: Any) -> Packet:
     return Packet(at, "10.0.0.1", "10.0.0.2", 6, src_port, dst_port, **fields)
 
 
