@@ -44,8 +44,8 @@ def test_another_life_is_a_new_base(usage: HostUsage, after: Instance, total_s: 
     """Another instance, another process of it, or a total that went down."""
     usage.vnf(10.0, instance(), Usage(4.2, 16.0, 10_000, 0))
     usage.vnf(11.0, instance(), Usage(4.3, 16.0, 10_000, 0))
-    assert Quantity.VNF_CPU not in values(usage.vnf(12.0, after, Usage(total_s, 1.0, 0, 0)))
-    rising = values(usage.vnf(13.0, after, Usage(total_s + 0.1, 1.0, 0, 0)))
+    assert Quantity.VNF_CPU not in values(usage.vnf(12.0, after, Usage(total_s, 1.0, 20_000, 0)))
+    rising = values(usage.vnf(13.0, after, Usage(total_s + 0.1, 1.0, 20_000, 0)))
     assert rising[Quantity.VNF_CPU] == pytest.approx(0.1)
 
 
