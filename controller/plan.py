@@ -226,12 +226,14 @@ def _make(rules: tuple[FlowRule, ...]) -> Iterator[Step]:
 
 
 def _switch_over(swapped: list[tuple[FlowRule, FlowRule]], entries: tuple[FlowRule, ...]) -> Iterator[Step]:
-    for old, new in swapped:
-        yield SwapEntry(old, new)
+    """New entries before the swaps, so that at any time the way there and the way back belong to one another."""
     if entries:
         yield InstallEntries(entries)
-    if swapped or entries:
-        yield Barrier(_switches((*(new for _, new in swapped), *entries)))
+        yield Barrier(_switches(entries))
+    for old, new in swapped:
+        yield SwapEntry(old, new)
+    if swapped:
+        yield Barrier(_switches(new for _, new in swapped))
 
 
 def _break(removed: tuple[FlowRule, ...], drain_ms: float) -> Iterator[Step]:

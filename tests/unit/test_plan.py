@@ -103,7 +103,7 @@ def test_a_new_chain_is_opened_last_and_a_removed_one_closed_first() -> None:
 def test_a_roaming_user_is_let_in_beside_its_old_port() -> None:
     plan = plan_change(chain(A, B, C), chain(Attachment("b", 15), B, C), LINE)
     assert kinds(plan.steps) == [
-        *("InstallRules", "Barrier", "SwapEntry", "InstallEntries", "Barrier"),
+        *("InstallRules", "Barrier", "InstallEntries", "Barrier", "SwapEntry", "Barrier"),
         *("Drain", "DeleteRules", "Barrier", "Drain", "DeleteRules", "Barrier"),
     ]
     (opened,) = rules_in(plan.steps, InstallEntries)
