@@ -20,6 +20,7 @@ from twin.errors import EnvironmentLack
 STATE_ROOT = Path("/run/vnftwin")
 _LOCK = "lock"
 _REMOVE_S = 10.0
+_CREATE_TRIES = 10
 _POLL_S = 0.05
 
 
@@ -36,15 +37,28 @@ class RunState:
     @classmethod
     def create(cls, root: Path = STATE_ROOT) -> RunState:
         """A new folder, locked, after removing what dead runs left. EnvironmentLack where it can't be made."""
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            remove_dead_runs(root)
-            path = Path(tempfile.mkdtemp(dir=root, prefix="r"))
-            lock_fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        except OSError as error:
-            raise EnvironmentLack(f"{root}: {error.strerror}", f"make {root} writable for root") from None
+        for _ in range(_CREATE_TRIES):
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                remove_dead_runs(root)
+                state = cls._locked(Path(tempfile.mkdtemp(dir=root, prefix="r")))
+            except FileNotFoundError:
+                continue  # another run ended just now and took the empty root with it
+            except OSError as error:
+                raise EnvironmentLack(f"{root}: {error.strerror}", f"make {root} writable for root") from None
+            if state is not None:
+                return state
+        raise EnvironmentLack(f"no folder can be kept in {root}", f"see who removes folders from {root}")
+
+    @classmethod
+    def _locked(cls, path: Path) -> RunState | None:
+        """None when another start took the new folder for a dead run's, before it was locked, and removed it."""
+        lock_fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         fcntl.flock(lock_fd, fcntl.LOCK_EX)
-        return cls(path, lock_fd)
+        if os.fstat(lock_fd).st_nlink:
+            return cls(path, lock_fd)
+        os.close(lock_fd)
+        return None
 
     def release(self) -> None:
         """For a forked process that shall not keep the run alive."""

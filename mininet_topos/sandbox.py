@@ -1,9 +1,9 @@
 """A private sandbox for the whole test bed: own network, mounts and processes, all gone with its first process.
 
-    front     in the host's namespaces: waits, passes signals on, ends when its own parent ends
-    ├── janitor   waits until front and init are gone, however they went, then removes files and cgroups
-    └── init      PID 1 of the sandbox: reaps orphans; killed by the kernel when front ends
-        └── worker    runs the test bed; when it ends, init ends, and the kernel kills whatever is left inside
+front     in the host's namespaces: waits, passes signals on, ends when its own parent ends
+├── janitor   waits until front and init are gone, however they went, then removes files and cgroups
+└── init      PID 1 of the sandbox: reaps orphans; killed by the kernel when front ends
+    └── worker    runs the test bed; when it ends, init ends, and the kernel kills whatever is left inside
 """
 
 from __future__ import annotations

@@ -53,16 +53,3 @@ def make_importable() -> None:
         finally:
             sys.path.remove(folder)
         found.__path__ = [str(package)]
-
-
-def write_path_file(site_packages: Path, links: Path) -> None:
-    """For good: a folder `links` with the one link, and the `.pth` file that names it in `site_packages`."""
-    package = next((place for place in PLACES if (place / "__init__.py").is_file()), None)
-    if package is None:
-        raise EnvironmentLack("Mininet is not installed", MEND)
-    links.mkdir(parents=True, exist_ok=True)
-    link = links / "mininet"
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(package)
-    (site_packages / "stock-mininet.pth").write_text(f"{links}\n")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mininet_topos.engine import PrivateDocker, ServerCgroups, engine_available
+from mininet_topos.events import Events
 from mininet_topos.lines import LineReader
 from mininet_topos.links import DelayLineLinks, LinkEmulator, LinkError, NetemLinks
 from mininet_topos.network import CONTROLLER, Network, write_bound
@@ -46,25 +47,6 @@ class TestBedFailed(VnftwinError):
     """A part of the test bed ended by itself."""
 
     __test__ = False
-
-
-class Events:
-    """Writes events to stdout, whole lines at a time from any thread. Nothing else may write there."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._fd = os.dup(1)
-        os.dup2(2, 1)  # whatever a library prints goes to stderr
-
-    def emit(self, event: str, **fields: Any) -> None:
-        self.line(json.dumps({"event": event, **fields}))
-
-    def line(self, line: str) -> None:
-        """A line that is an event already. Where nobody reads any more it is dropped: the end of stdin is near."""
-        text = (line + "\n").encode()
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            while text:
-                text = text[os.write(self._fd, text) :]
 
 
 class TrafficProcess:
@@ -158,7 +140,9 @@ class TestBed:
         self._stack.close()
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        engine = choose_engine(self.options.engine)
+        engine, lack = choose_engine(self.options.engine)
+        if lack:
+            self._say(f"no container engine ({lack}): VNFs run as processes in namespaces")
         self.traffic = stack.enter_context(TrafficProcess(self.events))
         docker = stack.enter_context(StartingDocker(self.inside.state)) if engine == "docker" else None
         self._say("switches and links")
@@ -265,9 +249,10 @@ class TestBed:
         self.events.emit("progress", what=what)
 
 
-def choose_engine(asked: str) -> str:
-    """One of ENGINES: what was asked, or docker where it can run, else processes in namespaces."""
-    return asked or ("process" if engine_available() else "docker")
+def choose_engine(asked: str) -> tuple[str, str]:
+    """One of ENGINES, and why it is not docker where nobody asked for another: docker where it can run, else process."""
+    lack = "" if asked else engine_available()
+    return asked or ("process" if lack else "docker"), lack
 
 
 def run(scenario: Scenario, options: Options, inside: Inside) -> int:

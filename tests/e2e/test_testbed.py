@@ -20,6 +20,7 @@ import pytest
 
 from mininet_topos.edgecore import plan_ports
 from mininet_topos.engine import engine_available
+from mininet_topos.run_state import RunState
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 
@@ -533,6 +534,16 @@ def test_unknown_scenario_exits_2_with_one_line(tmp_path: Path) -> None:
     done = run_once(sys.executable, "-m", "mininet_topos", "testbed", "smal", "--run-dir", str(tmp_path))
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_next_start_removes_what_a_dead_run_left_and_spares_the_living(bed: Bed) -> None:
+    """Even the janitor may be killed: the lock tells a dead run from a living one."""
+    dead, living = RunState.create(), Path(bed.ready["ovs_rundir"]).parent
+    dead.release()  # as the end of its last process does
+    RunState.create().remove()
+    assert not dead.path.exists()
+    assert living.exists()
+    assert bed.ofctl("show", "core1")
 
 
 @pytest.mark.slow
