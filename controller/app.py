@@ -7,7 +7,8 @@ environment: VNFTWIN_SCENARIO (a file or a shipped name), VNFTWIN_POLICY, VNFTWI
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from controller import openflow, openflow_replies
 from controller.runtime import Runtime, runtime_from_environment
@@ -21,6 +22,8 @@ from controller.ryu_compat import (
     set_ev_cls,
 )
 
+T = TypeVar("T")
+
 
 class VnfTwin(RyuApp):  # type: ignore[misc]
     """One controller per process."""
@@ -31,7 +34,7 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.runtime = runtime or runtime_from_environment()
         self.service = self.runtime.service
-        self._ports: dict[int, list[openflow_replies.Port]] = {}
+        self._parts: dict[tuple[int, str], list[Any]] = {}
 
     def start(self) -> Any:
         thread = super().start()
@@ -45,7 +48,7 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
     @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def state_changed(self, event: Any) -> None:
         if event.state == MAIN_DISPATCHER:
-            self._ports[event.datapath.id] = []
+            self._forget_parts(event.datapath.id)
             send(event.datapath, (openflow.port_desc_request(),))
         elif event.datapath.id is not None:
             self.service.switch_left(event.datapath.id)
@@ -53,10 +56,8 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
     @set_ev_cls(ofp_event.EventOFPPortDescStatsReply, MAIN_DISPATCHER)
     def port_description(self, event: Any) -> None:
         datapath = event.msg.datapath
-        parts = self._ports.setdefault(datapath.id, [])
-        parts.extend(openflow_replies.ports(event.msg))
-        if not openflow_replies.more_follows(event.msg):
-            self.service.switch_joined(datapath.id, self._ports.pop(datapath.id), datapath.send)
+        if (ports := self._whole(event.msg, "ports", openflow_replies.ports(event.msg))) is not None:
+            self.service.switch_joined(datapath.id, ports, datapath.send)
 
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def port_status(self, event: Any) -> None:
@@ -73,13 +74,15 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
 
     @set_ev_cls(ofp_event.EventOFPPortStatsReply, MAIN_DISPATCHER)
     def port_stats(self, event: Any) -> None:
-        self.service.port_stats(event.msg.datapath.id, openflow_replies.port_counters(event.msg))
+        if (counters := self._whole(event.msg, "counters", openflow_replies.port_counters(event.msg))) is not None:
+            self.service.port_stats(event.msg.datapath.id, counters)
 
     @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
     def flow_stats(self, event: Any) -> None:
         dpid = event.msg.datapath.id
         counters = openflow_replies.flow_counters(self.runtime.switch_name(dpid), event.msg)
-        self.service.flow_stats(dpid, counters, more=openflow_replies.more_follows(event.msg))
+        if (whole := self._whole(event.msg, "flows", counters)) is not None:
+            self.service.flow_stats(dpid, whole)
 
     @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def barrier_reply(self, event: Any) -> None:
@@ -88,3 +91,13 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
     @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
     def error(self, event: Any) -> None:
         self.service.error(event.msg.datapath.id, openflow_replies.switch_error(event.msg))
+
+    def _whole(self, message: Any, what: str, part: Sequence[T]) -> list[T] | None:
+        """A multipart reply may come in several messages: all entries with the last one, None before."""
+        key = (message.datapath.id, what)
+        self._parts.setdefault(key, []).extend(part)
+        return None if openflow_replies.more_follows(message) else self._parts.pop(key)
+
+    def _forget_parts(self, dpid: int) -> None:
+        for key in [key for key in self._parts if key[0] == dpid]:
+            del self._parts[key]

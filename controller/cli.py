@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
 from twin.errors import InputError, VnftwinError
-
-DEFAULT_LISTEN = "127.0.0.1:8080"
-DEFAULT_URL = f"http://{DEFAULT_LISTEN}"
-Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every error is one line on stderr (a scenario's problems are one line each)."""
     arguments = build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         command: Command = arguments.command
         return command(arguments)
@@ -37,38 +35,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _interrupt(_number: int, _frame: object) -> None:
+    """Ending by SIGTERM cleans up just as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vnftwin", description="Moves virtual network functions to where a digital twin says they should run."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_check, _add_run, _add_controller, _add_train, _add_evaluate, _add_import, _add_remote, _add_doctor):
+    own = (_add_check, _add_run, _add_controller, _add_train, _add_evaluate, _add_import)
+    for add in (*own, add_remote, add_doctor):
         add(commands)
     return parser
 
 
-def _add(commands: Any, name: str, run: Command, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=run)
-    return parser
-
-
 def _add_check(commands: Any) -> None:
-    parser = _add(commands, "check", check, "Validate a scenario and print a summary.")
+    parser = add_command(commands, "check", check, "Validate a scenario and print a summary.")
     parser.add_argument("scenario", help="a file, or the name of a shipped scenario (small, medium, abilene)")
-    parser.add_argument("--json", action="store_true", help="print the scenario as read, as JSON")
+    parser.add_argument("--write", action="store_true", help="print the scenario as it was read, as YAML")
 
 
 def check(arguments: argparse.Namespace) -> int:
     from twin.scenario_file import dump_scenario, load_scenario, summarise
 
     scenario = load_scenario(arguments.scenario)
-    print(dump_scenario(scenario) if arguments.json else summarise(scenario))
+    print(dump_scenario(scenario) if arguments.write else summarise(scenario))
     return 0
 
 
 def _add_run(commands: Any) -> None:
-    parser = _add(commands, "run", run, "Run a scenario live: emulated network, containers, traffic and controller.")
+    parser = add_command(
+        commands, "run", run, "Run a scenario live: emulated network, containers, traffic and controller."
+    )
     parser.add_argument("scenario", help="a file, or the name of a shipped scenario")
     parser.add_argument("--duration", type=_seconds, default=120.0, metavar="S", help="seconds of traffic (120)")
     parser.add_argument("--policy", default="", metavar="P", help="stay, random, threshold, greedy or a policy file"
@@ -125,7 +125,7 @@ def _run_one(arguments: argparse.Namespace, policy: str) -> Any:
 
 def _add_controller(commands: Any) -> None:
     text = "Run the controller alone, for switches and engines that exist (the scenario names them)."
-    parser = _add(commands, "controller", controller, text)
+    parser = add_command(commands, "controller", controller, text)
     parser.add_argument("scenario")
     parser.add_argument("--policy", default="", metavar="P")
     parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto")
@@ -159,9 +159,10 @@ def controller(arguments: argparse.Namespace) -> int:
 
 
 def _add_train(commands: Any) -> None:
-    parser = _add(commands, "train", train, "Train a policy on the simulator of a scenario.")
+    parser = add_command(commands, "train", train, "Train a policy on the simulator of a scenario.")
     parser.add_argument("scenario")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="POLICY", help="file to write (.safetensors)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="POLICY",
+                        help="file to write (.safetensors)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--real-steps", type=_count, default=None, metavar="N", help="environment steps to learn from")
 
@@ -173,7 +174,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _add(commands, "evaluate", evaluate, "Compare policies on held-out seeds in the simulator.")
+    parser = add_command(commands, "evaluate", evaluate, "Compare policies on held-out seeds in the simulator.")
     parser.add_argument("scenario", nargs="+")
     parser.add_argument("--policy", default="", metavar="P", help="a trained policy file")
     parser.add_argument("--policies", default="stay,random,threshold,greedy", metavar="P,...")
@@ -185,107 +186,29 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from controller.learn import evaluate_policies
 
     names = [p for p in arguments.policies.split(",") if p]
-    return evaluate_policies(arguments.scenario, [*names, arguments.policy], seeds=arguments.seeds, json_file=arguments.json)
+    names.append(arguments.policy)
+    return evaluate_policies(arguments.scenario, names, seeds=arguments.seeds, json_file=arguments.json)
 
 
 def _add_import(commands: Any) -> None:
-    parser = _add(commands, "import", import_file, "Turn Topology Zoo GraphML or SNDlib XML into a scenario.")
+    parser = add_command(commands, "import", import_file, "Turn Topology Zoo GraphML or SNDlib XML into a scenario.")
     parser.add_argument("file", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SCENARIO")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the rules that add servers and chains")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of what the file does not say")
+    parser.add_argument("--demands", type=Path, default=None, metavar="FILE", help="an SNDlib demand matrix of its own")
 
 
 def import_file(arguments: argparse.Namespace) -> int:
-    from twin.importers import import_network
+    from twin.importers import ImportOptions, import_network
     from twin.scenario_file import dump_scenario, summarise
 
-    scenario = import_network(arguments.file, seed=arguments.seed)
+    scenario = import_network(arguments.file, seed=arguments.seed, options=ImportOptions(demands=arguments.demands))
     try:
         arguments.output.write_text(dump_scenario(scenario))
     except OSError as error:
         raise InputError(f"cannot write {arguments.output}: {error.strerror}") from None
     print(summarise(scenario))
     return 0
-
-
-def _add_remote(commands: Any) -> None:
-    for name, run_command, text in (
-        ("status", status, "Show what a running controller sees."),
-        ("move", move, "Ask a running controller to move a VNF."),
-        ("whatif", whatif, "Ask a running controller what a move would change."),
-    ):
-        parser = _add(commands, name, run_command, text)
-        if name != "status":
-            parser.add_argument("vnf", help="CHAIN.TYPE")
-            parser.add_argument("server")
-        if name == "move":
-            parser.add_argument("--wait", action="store_true", help="until the move has ended")
-            parser.add_argument("--key", default=None, help="idempotency key")
-        parser.add_argument("--url", default=DEFAULT_URL, help=f"address of the controller ({DEFAULT_URL})")
-        parser.add_argument("--json", action="store_true")
-
-
-def _client(arguments: argparse.Namespace) -> Any:
-    from controller.client import ControllerClient
-
-    return ControllerClient(arguments.url, token=os.environ.get("VNFTWIN_TOKEN", ""))
-
-
-def status(arguments: argparse.Namespace) -> int:
-    from controller.display import chain_table
-
-    summary = _client(arguments).get("state")
-    if arguments.json:
-        print(json.dumps(summary))
-    else:
-        Console().print(chain_table({}, summary))
-    return 0
-
-
-def move(arguments: argparse.Namespace) -> int:
-    from controller.records import Refused
-
-    client = _client(arguments)
-    try:
-        record = client.move(arguments.vnf, arguments.server, key=arguments.key)
-    except Refused as refusal:
-        raise VnftwinError(f"refused: {refusal.reason}") from None
-    if arguments.wait:
-        record = client.wait_migration(record["id"], timeout_s=60.0)
-    print(json.dumps(record) if arguments.json else f"{record['id']} {record['status']} {record['error']}".rstrip())
-    return 1 if record["status"] in ("failed", "rolled_back") else 0
-
-
-def whatif(arguments: argparse.Namespace) -> int:
-    answer = _client(arguments).what_if(arguments.vnf, arguments.server)
-    if arguments.json:
-        print(json.dumps(answer))
-        return 0
-    print(f"delay {answer['delay_now_ms']:.2f} → {answer['delay_after_ms']:.2f} ms")
-    print(f"power {answer['power_now_w']:.1f} → {answer['power_after_w']:.1f} W (modelled)")
-    print("allowed" if answer["allowed"] else f"would be refused: {answer['reason']}")
-    return 0
-
-
-def _add_doctor(commands: Any) -> None:
-    parser = _add(commands, "doctor", doctor, "What this machine has and lacks, with the command that mends each lack.")
-    parser.add_argument("--json", action="store_true")
-
-
-def doctor(arguments: argparse.Namespace) -> int:
-    from controller.doctor import examine
-
-    findings = examine()
-    lacking = [f for f in findings if not f.ok and f.needed]
-    if arguments.json:
-        print(json.dumps([{n: getattr(f, n) for n in ("name", "ok", "found", "mend", "needed")} for f in findings]))
-        return 1 if lacking else 0
-    table = Table("", "what", "found", "mend")
-    for finding in findings:
-        mark = "[green]ok[/green]" if finding.ok else "[red]lacks[/red]" if finding.needed else "[yellow]without[/yellow]"
-        table.add_row(mark, finding.name, finding.found, "" if finding.ok else finding.mend)
-    Console().print(table)
-    return 1 if lacking else 0
 
 
 def _require_token(listen: tuple[str, int]) -> None:

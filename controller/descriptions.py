@@ -73,7 +73,7 @@ class Descriptions:
             "stay_delay_ms": _finite(moment.stay.mean_delay_ms) if moment else None,
             "power_w": moment.power_w if moment else 0.0,
             "stay_power_w": moment.stay.total_power_w if moment else 0.0,
-            "energy_j": accounts.energy_j,
+            "energy_j": service.watch.energy.total_j,
             "stay_energy_j": accounts.stay_energy_j,
             "energy_label": "modelled",
             "moves": migrations.counts.get("done", 0),

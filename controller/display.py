@@ -66,9 +66,9 @@ class Display(Watcher):
 def status_line(elapsed_s: float, summary: Mapping[str, Any]) -> str:
     """One line that says how the network does now."""
     return (
-        f"{elapsed_s:6.1f} s  delay {ms(summary['delay_ms'])} (never migrating: {ms(summary['stay_delay_ms'])} modelled)"
-        f"  power {summary['power_w']:.0f} W (never: {summary['stay_power_w']:.0f} W)"
-        f" {summary['energy_label']}  moves {summary['moves']}"
+        f"{elapsed_s:6.1f} s  delay {ms(summary['delay_ms'])} ms measured"
+        f" (never migrating {ms(summary['stay_delay_ms'])} modelled)  power {summary['power_w']:.0f} W {summary['energy_label']} (never {summary['stay_power_w']:.0f})"
+        f"  moves {summary['moves']}"
     )
 
 

@@ -43,7 +43,7 @@ def train_policy(scenario_name: str, output: Path, *, seed: int, real_steps: int
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}") from None
     best = max((score for _, score in trained.validations), default=float("nan"))
-    print(f"{output}: trained on {scenario.name}, {trained.steps} steps, objective per slot {best:.3f} on held-out traffic")
+    print(f"{output}: {trained.steps} steps on {scenario.name}, objective per slot {best:.3f} on held-out traffic")
     return 0
 
 

@@ -35,9 +35,9 @@ def print_report(console: Console, records: Sequence[RunRecord]) -> None:
 
 def chains_table(record: RunRecord, baseline: RunRecord | None) -> Table:
     """Per chain: measured delay against never migrating (measured where such a run is at hand, else modelled)."""
-    never = "never migrating ms (measured)" if baseline else "never migrating ms (modelled)"
-    table = Table("chain", "delay ms", "p95 ms", never, "change", "sent", "received", "lost", "dup.", "reordered")
-    table.title = f"Measured one-way delay by chain, policy {record.policy_name}"
+    source = "measured" if baseline else "modelled"
+    table = Table("chain", "delay", "p95", "never", "change", "sent", "received", "lost", "dup.", "reord.")
+    table.title = f"One-way delay in ms by chain, measured, policy {record.policy_name}; never migrating: {source}"
     for chain, row in record.ledger["chains"].items():
         stay_ms = _stay_delay_ms(record, baseline, chain)
         table.add_row(
@@ -51,8 +51,8 @@ def chains_table(record: RunRecord, baseline: RunRecord | None) -> Table:
 def policies_table(records: Sequence[RunRecord]) -> Table:
     """Each policy's own run, same scenario, same seed."""
     stay = _baseline(records) or records[0]
-    table = Table("policy", "delay ms", "energy kJ", "objective", "moves", "sent", "lost", "dup.", "decision ms p50")
-    table.title = "Policies, one live run each, same seed (delay measured, energy modelled)"
+    table = Table("policy", "delay ms", "energy kJ", "objective", "moves", "sent", "lost", "dup.", "decision")
+    table.title = "One live run per policy, same seed: delay measured, energy modelled, decision in ms at the median"
     delay0, energy0 = weighted_delay_ms(stay), stay.summary["energy_j"]
     for record in records:
         delay, energy = weighted_delay_ms(record), record.summary["energy_j"]
@@ -123,7 +123,8 @@ def _plot_over_time(path: Path, records: Sequence[RunRecord]) -> Path:
             top.axvline(migration["run_s"], color=line.get_color(), alpha=0.25, linewidth=1)
     rows = records[0].seconds
     bottom.plot([r["t_s"] for r in rows], [r["stay_power_w"] for r in rows], "k:", label="never migrating (modelled)")
-    top.set(ylabel="mean one-way delay [ms]", title=f"{records[0].summary['scenario']}: measured delay; lines are moves")
+    scenario = records[0].summary["scenario"]
+    top.set(ylabel="mean one-way delay [ms]", title=f"{scenario}: measured delay; vertical lines are moves")
     bottom.set(xlabel="time [s]", ylabel=f"power [W], {records[0].summary['energy_label']}")
     for axes in (top, bottom):
         axes.legend(fontsize=8)

@@ -112,7 +112,7 @@ class LiveRun:
         host, port = listener.getsockname()[:2]
         self.client = ControllerClient(f"http://{f'[{host}]' if ':' in host else host}:{port}", token=options.token)
         self._decisions_seen, self._ended_migrations = 0, set[str]()
-        self._last_traffic: Event = {}
+        self.last_traffic: Event = {}
 
     def run(self, actions: Sequence[Callable[[LiveRun], None]]) -> RunRecord:
         began = time.monotonic()
@@ -120,9 +120,10 @@ class LiveRun:
         with TestBedProcess(
             options.scenario, self._run_dir, engine=options.engine, seed=options.seed, on_event=self._event
         ) as self.bed:
-            ready = self.bed.wait_for("ready", timeout_s=START_TIMEOUT_S)
+            self.ready = self.bed.wait_for("ready", timeout_s=START_TIMEOUT_S)
+            self.bed_pid = int(self.ready["pid"])
             self._took("test bed", began)
-            with ControllerProcess(ready, self._listener, options) as self.controller:
+            with ControllerProcess(self.ready, self._listener, options) as self.controller:
                 self._wait_controller()
                 self._took("first packet can flow", began)
                 self._traffic(actions)
@@ -141,6 +142,13 @@ class LiveRun:
         self.bed.send("traffic_stop")
         self.record.ledger = dict(self.bed.wait_for("ledger", timeout_s=LEDGER_TIMEOUT_S))
 
+    def ledger_now(self) -> Event:
+        """Stops the traffic, waits for its last packets, and starts it again: what was lost until now."""
+        self.bed.send("traffic_stop")
+        ledger = self.bed.wait_for("ledger", timeout_s=LEDGER_TIMEOUT_S)
+        self.bed.send("traffic_start", seed=self.options.seed, rates_pps=dict(self.options.rates_pps))
+        return ledger
+
     def step(self, seconds: float = 1.0) -> None:
         """Lets the run go on for a second, and shows what happened in it."""
         time.sleep(seconds)
@@ -153,8 +161,8 @@ class LiveRun:
             return  # one slow answer is not the end of a run; `check` sees a controller that died
         elapsed_s = time.monotonic() - self.started_s
         keep = ("delay_ms", "expected_delay_ms", "stay_delay_ms", "power_w", "stay_power_w", "energy_j", "moves")
-        self.record.seconds.append({"t_s": elapsed_s, **{k: summary.get(k) for k in keep}, **self._last_traffic})
-        self.watcher.second(elapsed_s, self._last_traffic, summary)
+        self.record.seconds.append({"t_s": elapsed_s, **{k: summary.get(k) for k in keep}, **self.last_traffic})
+        self.watcher.second(elapsed_s, self.last_traffic, summary)
 
     def _show_news(self) -> None:
         for decision in self.client.get("decisions"):
@@ -175,7 +183,7 @@ class LiveRun:
         if event["event"] == "progress":
             self.watcher.progress(str(event.get("what")))
         elif event["event"] == "traffic":
-            self._last_traffic = event
+            self.last_traffic = event
         elif event["event"] == "roamed":
             self.watcher.progress(f"user {event.get('endpoint')} roams to {event.get('to')}")
 
@@ -245,4 +253,3 @@ class ControllerProcess:
             os.kill(self.pid, number)
         except (OSError, ValueError):
             self._process.kill()
-

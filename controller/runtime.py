@@ -77,6 +77,7 @@ class Runtime:
         )  # fmt: skip
         policy = named_policy(options.policy or "a2c", scenario, seed=options.seed)
         decider = Decider(scenario, policy, PersistenceForecaster(), limits=Limits(), clock=time.perf_counter)
+        decider.warm_up(self.service.builder.build(time.monotonic()), self.service.routes())
         self.loop = Loop(
             self.service, decider, self.journal, mode=Mode(options.mode), observe_decision=self._observe_decision
         )
@@ -114,7 +115,7 @@ class Runtime:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _repeat(self, work: Callable[[], None], period_s: float) -> None:
-        """Calls `work` every `period_s`, without drift and without catching up; an error ends one turn, not the loop."""
+        """Calls `work` every `period_s`, without drift or catching up; an error ends one turn, not the loop."""
         next_s = time.monotonic() + period_s
         while True:
             eventlet.sleep(max(0.0, next_s - time.monotonic()))

@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -19,10 +18,9 @@ from controller import openflow
 from controller.accounts import Accounts
 from controller.chain_keeper import ChainKeeper, Network
 from controller.discovery import DiscoveryEvent, EndpointMoved, LinkDown, LinkUp, SwitchJoined
-from controller.energy import EnergyMeter
 from controller.executor import Executor, Shell
-from controller.host_usage import HostUsage
-from controller.hosts import HostReadings, Hosts
+from controller.host_watch import HostWatch, Spawn
+from controller.hosts import Hosts
 from controller.journal import Journal
 from controller.migrations import Migrations, Surroundings
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
@@ -30,10 +28,8 @@ from controller.reconcile import VERDICT_INTERVAL_S, compare
 from controller.rules import base_rules
 from controller.switchboard import Send, Switchboard, SwitchGone
 from controller.telemetry import Telemetry
-from controller.tick import predict
 from twin.errors import VnftwinError
 from twin.routing import Router, Routes
-from twin.samples import Quantity, Sample
 from twin.scenario import Scenario
 from twin.state import FloatArray, NetworkState, StateBuilder
 
@@ -53,15 +49,6 @@ class Counters:
     rules_alien: int = 0
 
 
-class Thread(Protocol):
-    """A green thread; `wait` returns when it has ended."""
-
-    def wait(self) -> object: ...
-
-
-Spawn = Callable[..., Thread]
-
-
 class Service:
     """One controller. Its methods are called from green threads of one event loop."""
 
@@ -74,22 +61,22 @@ class Service:
         self.switchboard = Switchboard()
         self.keeper = ChainKeeper(scenario)
         self.builder, self.router, self.accounts = StateBuilder(scenario), Router(scenario), Accounts(scenario)
-        self._usage, self._energy = HostUsage(scenario), EnergyMeter(scenario)
         around = Surroundings(self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name)
         executor = Executor(self.switchboard, hosts, shell)
-        self.migrations = Migrations(
-            scenario, self.keeper, executor, telemetry.probes, journal, shell, around
-        )
+        self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around)
         self.counters = Counters()
         self.state: NetworkState | None = None
         self.set_up_done = False
         self.started_s = shell.clock()
-        self._flow_parts: dict[str, list[FlowCounters]] = {}
         self._retry_at_s: dict[str, float] = {}
         self._told: dict[str, str] = {}
         self._up_since_s: dict[str, float] = {}
         self.barrier_times_s: deque[float] = deque(maxlen=BARRIERS_KEPT)
         self._barriers = 0
+        self.watch = HostWatch(
+            scenario, hosts, self.keeper, self.migrations, telemetry, shell, spawn, self._tell,
+            lambda: (self.state, self.routes()),
+        )  # fmt: skip
         hosts.on_ports_changed(telemetry.discovery.set_vnf_ports)
 
     # ---- what switches say (called by controller.app)
@@ -117,19 +104,15 @@ class Service:
         self.telemetry.delays.echo_in(now_s, switch, content)
 
     def port_stats(self, dpid: int, counters: Sequence[PortCounters]) -> None:
-        switch = self.telemetry.discovery.switch_name(dpid)
-        if switch:
+        """`counters` are those of a whole reply."""
+        if switch := self.telemetry.discovery.switch_name(dpid):
             self.telemetry.port_stats(self.shell.clock(), switch, counters)
 
-    def flow_stats(self, dpid: int, counters: Sequence[FlowCounters], *, more: bool) -> None:
-        """A reply may come in parts; only the whole says which rules are missing."""
-        switch = self.telemetry.discovery.switch_name(dpid)
-        parts = self._flow_parts.setdefault(switch, [])
-        parts.extend(counters)
-        if switch and not more:
-            del self._flow_parts[switch]
-            self.telemetry.flow_stats(self.shell.clock(), switch, parts)
-            self._reconcile(switch, parts)
+    def flow_stats(self, dpid: int, counters: Sequence[FlowCounters]) -> None:
+        """`counters` are those of a whole reply: what is not in it is not installed."""
+        if switch := self.telemetry.discovery.switch_name(dpid):
+            self.telemetry.flow_stats(self.shell.clock(), switch, counters)
+            self._reconcile(switch, counters)
 
     def barrier_reply(self, dpid: int, xid: int) -> None:
         self.switchboard.barrier_replied(self.telemetry.discovery.switch_name(dpid), xid)
@@ -176,24 +159,16 @@ class Service:
         deadline_s = self.shell.clock() + DISCOVERY_S
         while self.telemetry.discovery.missing_links() and self.shell.clock() < deadline_s:
             self.shell.sleep(0.05)
-        threads = [self.spawn(self._start_first, vnf.id) for vnf in self.scenario.vnfs]
-        for thread in threads:
+        for thread in self.watch.start_missing():
             thread.wait()
         self.set_up_done = True
-
-    def _start_first(self, vnf: str) -> None:
-        server = self.scenario.placement[vnf]
-        try:
-            self.migrations.start_instance(vnf, server, self.hosts.new_name(vnf))
-        except VnftwinError as error:
-            self._tell(vnf, f"{vnf} could not be started on {server}: {error}")
 
     def beat(self) -> None:
         """Sends the measuring frames whose turn it is; every few milliseconds."""
         now_s = self.shell.clock()
         for outgoing in self.telemetry.due(now_s, self.keeper.installed):
             try:
-                self.switchboard.send(outgoing.switch, (outgoing.message,))
+                self.switchboard.send(outgoing.switch, (outgoing.build(self.shell.clock()),))
             except SwitchGone:
                 continue  # it left between two lines of code; its links say so already
         self._happened(self.telemetry.expire(now_s))
@@ -201,10 +176,9 @@ class Service:
     def poll(self) -> None:
         """Asks every switch for its counters and reads the hosts; once per `POLL_S`."""
         for switch in self.telemetry.discovery.switches:
-            self._flow_parts.pop(switch, None)
             self.switchboard.send(switch, (openflow.port_stats_request(), openflow.flow_stats_request()))
         if self.set_up_done:
-            self._read_hosts(self.hosts.poll(self.keeper.active))
+            self.watch.poll()
         self._take_state()
 
     def measure_barrier(self) -> None:
@@ -270,47 +244,6 @@ class Service:
     def _way(self, chain_id: str) -> str:
         segments = self.keeper.installed[chain_id].segments
         return " | ".join("-".join(segment.path) for segment in segments)
-
-    def _read_hosts(self, readings: HostReadings) -> None:
-        now_s = self.shell.clock()
-        resting = self.migrations.resting(now_s)
-        for instance, usage in readings.vnfs.values():
-            self.telemetry.add(self._usage.vnf(now_s, instance, usage))
-        cpu_cores: dict[str, float] = {}
-        for server in (s.id for s in self.scenario.servers):
-            if server in readings.servers and server not in resting:
-                samples = self._usage.server(now_s, server, readings.servers[server])
-            else:
-                samples = self._usage.server_lost(now_s, server)
-            cpu_cores.update((s.subject, s.value) for s in samples if s.quantity is Quantity.SERVER_CPU)
-            self.telemetry.add(samples)
-        self.telemetry.add(self._energy.update(now_s, set(self.keeper.server_of.values()), cpu_cores))
-        self.telemetry.add(self._placement_samples(now_s))
-        self._replace_dead(readings.dead)
-
-    def _placement_samples(self, now_s: float) -> list[Sample]:
-        index, hosts = self.scenario.server_index, self.keeper.server_of
-        return [Sample(now_s, v.id, Quantity.VNF_HOST, float(index[hosts[v.id]])) for v in self.scenario.vnfs]
-
-    def _replace_dead(self, dead: Iterable[str]) -> None:
-        """A VNF whose container died is started again: where it was, or on the next best server that takes it."""
-        for vnf in dead:
-            chain = self.scenario.vnf(vnf).chain
-            if chain not in self.migrations.busy:
-                target = self._refuge(vnf)
-                self._tell(vnf, f"{vnf} is dead on {self.keeper.server_of[vnf]}: it is started on {target}")
-                record = self.migrations.request(vnf, target, reason="its container died", predicted=None)
-                self.spawn(self.migrations.run, record)
-
-    def _refuge(self, vnf: str) -> str:
-        """Where it was, unless that server rests; else the server with the least expected delay of those left."""
-        resting = self.migrations.resting(self.shell.clock())
-        here = self.keeper.server_of[vnf]
-        if here not in resting or self.state is None:
-            return here
-        state, routes = self.state, self.routes()
-        left = [s.id for s in self.scenario.servers if s.id not in resting] or [here]
-        return min(left, key=lambda server: predict(self.scenario, state, routes, vnf, server).delay_after_ms)
 
     def _take_state(self) -> None:
         now_s = self.shell.clock()

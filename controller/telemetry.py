@@ -5,31 +5,30 @@ Pure but for the values it keeps; `controller.service` feeds it and sends what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controller import openflow
 from controller.discovery import Discovery, DiscoveryEvent
 from controller.flow_rule import ETH_ARP, ETH_LLDP, PORT_CONTROLLER, Action, Output
-from controller.link_delay import EchoProbe, LinkDelays
+from controller.link_delay import EchoProbe, LinkDelays, LoopProbe
+from controller.lldp import LldpFrame
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, untagged
 from controller.port_counters import LinkLoads, OfferedTraffic
-from controller.probes import ChainProbes
+from controller.probes import ChainProbe, ChainProbes
 from controller.rules import probe_actions
-from controller.steering import ChainSteering
 from controller.stamps import Signer
+from controller.steering import ChainSteering
 from twin.samples import Sample
 from twin.scenario import Scenario
-
-LLDP_ROUND_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message for a switch; the frame in it was stamped with the time at which it was made."""
+    """A measuring message for a switch. `build` stamps it with the time it is given: call it just before sending."""
 
     switch: str
-    message: bytes
+    build: Callable[[float], bytes]
 
 
 class Telemetry:
@@ -38,7 +37,7 @@ class Telemetry:
     def __init__(self, scenario: Scenario, key: bytes) -> None:
         signer = Signer(key)
         self.scenario = scenario
-        self.discovery = Discovery(scenario, signer, round_s=LLDP_ROUND_S)
+        self.discovery = Discovery(scenario, signer)
         self.delays = LinkDelays(scenario, signer)
         self.probes = ChainProbes(scenario, signer)
         self._loads = LinkLoads(scenario)
@@ -87,7 +86,7 @@ class Telemetry:
     # What is due
 
     def due(self, now_s: float, steered: Mapping[str, ChainSteering]) -> list[Outgoing]:
-        """The measuring frames whose turn it is; each is stamped now, so send them at once."""
+        """The measuring messages whose turn it is."""
         return [*self._lldp(now_s), *self._loops(now_s), *self._chain_probes(now_s, steered)]
 
     def expire(self, now_s: float) -> list[DiscoveryEvent]:
@@ -104,28 +103,21 @@ class Telemetry:
         self._samples.extend(samples)
 
     def _lldp(self, now_s: float) -> list[Outgoing]:
-        return [
-            _packet_out(f.switch, f.encode(now_s), (Output(f.port),)) for f in self.discovery.due(now_s)
-        ]
+        return [_packet_out(frame, (Output(frame.port),)) for frame in self.discovery.due(now_s)]
 
     def _loops(self, now_s: float) -> list[Outgoing]:
         probes = self.delays.due(now_s, self.discovery.switches)
-        return [
-            Outgoing(p.switch, openflow.echo_request(p.encode(now_s)))
-            if isinstance(p, EchoProbe)
-            else _packet_out(p.switch, p.encode(now_s), (Output(PORT_CONTROLLER),))
-            for p in probes
-        ]
+        return [_echo(p) if isinstance(p, EchoProbe) else _packet_out(p, (Output(PORT_CONTROLLER),)) for p in probes]
 
     def _chain_probes(self, now_s: float, steered: Mapping[str, ChainSteering]) -> list[Outgoing]:
         connected = set(self.discovery.switches)
         first = {c: s.stops[0].switch for c, s in steered.items() if s.stops[0].switch in connected}
-        return [
-            _packet_out(p.switch, p.encode(now_s), probe_actions(steered[p.chain.id]))
-            for p in self.probes.due(now_s, first)
-        ]
+        return [_packet_out(p, probe_actions(steered[p.chain.id])) for p in self.probes.due(now_s, first)]
 
 
-def _packet_out(switch: str, frame: bytes, actions: tuple[Action, ...]) -> Outgoing:
-    return Outgoing(switch, openflow.packet_out(frame, PORT_CONTROLLER, actions))
+def _packet_out(frame: LldpFrame | LoopProbe | ChainProbe, actions: tuple[Action, ...]) -> Outgoing:
+    return Outgoing(frame.switch, lambda now_s: openflow.packet_out(frame.encode(now_s), PORT_CONTROLLER, actions))
 
+
+def _echo(probe: EchoProbe) -> Outgoing:
+    return Outgoing(probe.switch, lambda now_s: openflow.echo_request(probe.encode(now_s)))

@@ -42,6 +42,12 @@ class Decider:
         self.scenario, self.policy, self.limits = scenario, policy, limits
         self._forecaster, self._clock = forecaster, clock
 
+    def warm_up(self, state: NetworkState, routes: Routes) -> None:
+        """Goes once through everything that is compiled at its first use, so that no decision has to wait for it."""
+        self._forecaster.observe(state)
+        mask = feasible_moves(self.scenario, state, routes, self.limits)
+        self.policy.decide(View(self.scenario, state, self._forecaster.forecast(HORIZON), mask))
+
     def tick(
         self, state: NetworkState, routes: Routes, *, moved_at_s: Mapping[str, float], in_flight: frozenset[str]
     ) -> Tick:
@@ -71,9 +77,7 @@ class Decider:
             return Stay(Refusal.IN_FLIGHT.value)
         if stale := stale_quantity(state, limit_s=STALE_PERIODS * self.scenario.period_s):
             return Stay(f"{Refusal.STALE_STATE.value}: {stale}")
-        mask = feasible_moves(
-            self.scenario, state, routes, self.limits, moved_at_s=moved_at_s, in_flight=in_flight
-        )
+        mask = feasible_moves(self.scenario, state, routes, self.limits, moved_at_s=moved_at_s, in_flight=in_flight)
         view = View(self.scenario, state, self._forecaster.forecast(HORIZON), mask)
         return self.policy.decide(view)
 

@@ -86,6 +86,7 @@ def move_around(run: LiveRun, watch: Seconds, *, moves: int, rng: np.random.Gene
 def report(console: Console, run: Any, watch: Seconds, pps: float) -> None:
     row = run.ledger["chains"][watch.chain]
     done = [m for m in run.migrations if m["status"] == "done"]
+    barrier = run.summary["barrier_ms"]
     added = max(s for s, _ in watch.busy) - max(s for s, _ in watch.quiet)
     table = Table("what", "figure", title=f"{len(done)} forced moves under {pps:g} packets/s on {watch.chain}")
     for name, figure in (
@@ -93,13 +94,13 @@ def report(console: Console, run: Any, watch: Seconds, pps: float) -> None:
         ("sending errors", str(row["send_errors"])),
         ("longest silence, seconds with a move", f"{max(s for s, _ in watch.busy):.1f} ms"),
         ("longest silence, seconds without", f"{max(s for s, _ in watch.quiet):.1f} ms"),
-        ("median of the longest silence per second, with / without", f"{_median(watch.busy):.1f} / {_median(watch.quiet):.1f} ms"),
+        ("longest silence of a second, median, with / without", _pair(_median(watch.busy), _median(watch.quiet))),
         ("added silence (longest with − longest without)", f"{added:.1f} ms"),
-        ("longest pause of the sender, with / without", f"{max(p for _, p in watch.busy):.1f} / {max(p for _, p in watch.quiet):.1f} ms"),
+        ("longest pause of the sender, with / without", _pair(_pause(watch.busy), _pause(watch.quiet))),
         ("moves done / not", f"{len(done)} / {len(run.migrations) - len(done)}"),
         ("whole move, median (max)", _times([m["took_ms"] for m in done])),
         ("decision → last barrier, without start and drain, median (max)", _times([_rules_ms(m) for m in done])),
-        ("one bare barrier on the same switches, median (p99)", f"{run.summary['barrier_ms']['p50']:.1f} ({run.summary['barrier_ms']['p99']:.1f}) ms"),
+        ("one bare barrier on the same switches, median / p99", _pair(barrier["p50"], barrier["p99"])),
         ("CPU idle", f"{100 * run.ledger['cpu_idle']:.0f} %"),
     ):  # fmt: skip
         table.add_row(name, figure)
@@ -122,6 +123,14 @@ def _times(values: Sequence[float]) -> str:
 
 def _median(pairs: Sequence[tuple[float, float]]) -> float:
     return median(silence for silence, _ in pairs)
+
+
+def _pause(pairs: Sequence[tuple[float, float]]) -> float:
+    return max(pause for _, pause in pairs)
+
+
+def _pair(one: float, other: float) -> str:
+    return f"{one:.1f} / {other:.1f} ms"
 
 
 def main() -> None:

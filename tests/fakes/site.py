@@ -134,9 +134,7 @@ class FakeSite:
             lambda vnf: f"{vnf}-{next(self._numbers)}",
         )  # fmt: skip
         executor = Executor(self.switches, self.instances, shell)
-        self.migrations = Migrations(
-            scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around
-        )
+        self.migrations = Migrations(scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around)
         self._set_up()
 
     def _set_up(self) -> None:
@@ -171,7 +169,8 @@ class FakeSite:
         switch, port = self.places[chain.ingress]
         arrival: Arrival = self.fabric.deliver(forward_packet(chain.flow, Attachment(switch, port)))
         out = Attachment(*self.places[chain.egress])
-        return (arrival.kind, arrival.packet.at, arrival.packet.visited) == ("port", out, tuple(v.id for v in chain.vnfs))
+        visited = tuple(vnf.id for vnf in chain.vnfs)
+        return (arrival.kind, arrival.packet.at, arrival.packet.visited) == ("port", out, visited)
 
     def stray_rules(self) -> frozenset[object]:
         """Rules that nobody wants, and wanted rules that are not there."""
@@ -184,6 +183,3 @@ class FakeSite:
 
     def _sleep(self, seconds: float) -> None:
         self.now_s += seconds
-
-
-

@@ -109,7 +109,7 @@ def test_the_client_raises_what_the_controller_said(url: str) -> None:
 
 
 def test_no_controller_is_one_clear_error() -> None:
-    with pytest.raises(Unreachable, match="no controller answers at http://127.0.0.1:9"):
+    with pytest.raises(Unreachable, match=r"no controller answers at http://127\.0\.0\.1:9"):
         ControllerClient("http://127.0.0.1:9").get("state")
 
 

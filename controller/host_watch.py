@@ -1,0 +1,116 @@
+"""Watches servers and VNF instances: reads what they use, and sees to it that every VNF has an instance that lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from controller.chain_keeper import ChainKeeper
+from controller.energy import EnergyMeter
+from controller.executor import Shell
+from controller.host_usage import HostUsage
+from controller.hosts import HostReadings, Hosts
+from controller.migrations import Migrations
+from controller.telemetry import Telemetry
+from controller.tick import predict
+from twin.errors import VnftwinError
+from twin.routing import Routes
+from twin.samples import Quantity, Sample
+from twin.scenario import Scenario
+from twin.state import NetworkState
+
+
+class Thread(Protocol):
+    """A green thread; `wait` returns when it has ended."""
+
+    def wait(self) -> object: ...
+
+
+Spawn = Callable[..., Thread]
+
+
+@dataclass(slots=True)
+class HostWatch:
+    """Called with every poll. `tell` says a thing once; `known` gives the newest state (None: not yet) and routes."""
+
+    scenario: Scenario
+    hosts: Hosts
+    keeper: ChainKeeper
+    migrations: Migrations
+    telemetry: Telemetry
+    shell: Shell
+    spawn: Spawn
+    tell: Callable[[str, str], None]
+    known: Callable[[], tuple[NetworkState | None, Routes]]
+    _usage: HostUsage = field(init=False)
+    energy: EnergyMeter = field(init=False)
+    _starting: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._usage, self.energy = HostUsage(self.scenario), EnergyMeter(self.scenario)
+
+    def start_missing(self) -> list[Thread]:
+        """Starts every VNF that has no instance yet, side by side, each in a green thread of its own."""
+        missing = [v.id for v in self.scenario.vnfs if v.id not in self.keeper.active and v.id not in self._starting]
+        self._starting.update(missing)
+        return [self.spawn(self._start_first, vnf) for vnf in missing]
+
+    def poll(self) -> None:
+        """Reads usage, says what it means, replaces what died."""
+        readings = self.hosts.poll(self.keeper.active)
+        now_s = self.shell.clock()
+        self.telemetry.add(self._samples(now_s, readings))
+        self._replace(readings.dead)
+        self.start_missing()
+
+    def _start_first(self, vnf: str) -> None:
+        server = self._refuge(vnf)
+        try:
+            self.migrations.start_instance(vnf, server, self.hosts.new_name(vnf))
+        except VnftwinError as error:
+            self.tell(vnf, f"{vnf} could not be started on {server}: {error}")
+        finally:
+            self._starting.discard(vnf)
+
+    def _samples(self, now_s: float, readings: HostReadings) -> list[Sample]:
+        samples = [s for i, usage in readings.vnfs.values() for s in self._usage.vnf(now_s, i, usage)]
+        servers = self._server_samples(now_s, readings)
+        cpu_cores = {s.subject: s.value for s in servers if s.quantity is Quantity.SERVER_CPU}
+        power = self.energy.update(now_s, set(self.keeper.server_of.values()), cpu_cores)
+        return [*samples, *servers, *power, *self._placement(now_s)]
+
+    def _server_samples(self, now_s: float, readings: HostReadings) -> list[Sample]:
+        """A server whose engine does not answer, or where nothing would start, is down."""
+        resting, samples = self.migrations.resting(now_s), list[Sample]()
+        for server in (s.id for s in self.scenario.servers):
+            if server in readings.servers and server not in resting:
+                samples += self._usage.server(now_s, server, readings.servers[server])
+            else:
+                samples += self._usage.server_lost(now_s, server)
+        return samples
+
+    def _placement(self, now_s: float) -> list[Sample]:
+        index, hosts = self.scenario.server_index, self.keeper.server_of
+        return [Sample(now_s, v.id, Quantity.VNF_HOST, float(index[hosts[v.id]])) for v in self.scenario.vnfs]
+
+    def _replace(self, dead: Iterable[str]) -> None:
+        """A VNF whose instance died is started again: where it was, or on the next best server that takes it."""
+        for vnf in dead:
+            if self.scenario.vnf(vnf).chain not in self.migrations.busy:
+                target = self._refuge(vnf)
+                self.tell(vnf, f"{vnf} died on {self.keeper.server_of[vnf]}: it is started on {target}")
+                record = self.migrations.request(vnf, target, reason="its instance died", predicted=None)
+                self.spawn(self.migrations.run, record)
+
+    def _refuge(self, vnf: str) -> str:
+        """Where it is placed, unless that server is left alone; else the one of the others with the least delay."""
+        resting = self.migrations.resting(self.shell.clock())
+        here = self.keeper.server_of[vnf]
+        state, routes = self.known()
+        left = [s.id for s in self.scenario.servers if s.id not in resting]
+        if here not in resting or not left:
+            return here
+        if state is None:
+            return left[0]
+        return min(left, key=lambda server: predict(self.scenario, state, routes, vnf, server).delay_after_ms)
