@@ -250,7 +250,7 @@ class TestBed:
 
 
 def choose_engine(asked: str) -> tuple[str, str]:
-    """One of ENGINES, and why it is not docker where nobody asked for another: docker where it can run, else process."""
+    """One of ENGINES (docker where it can run, else process), and why it is not docker where nobody asked."""
     lack = "" if asked else engine_available()
     return asked or ("process" if lack else "docker"), lack
 
