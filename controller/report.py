@@ -120,8 +120,10 @@ def _plot_over_time(path: Path, records: Sequence[RunRecord]) -> Path:
         (line,) = top.plot(t, [_traffic_delay(row) for row in record.seconds], label=f"{record.policy_name} (measured)")
         bottom.plot(t, [row["power_w"] for row in record.seconds], color=line.get_color(), label=record.policy_name)
         for migration in record.migrations:
-            top.axvline(migration["run_s"], color=line.get_color(), alpha=0.25, linewidth=1)
+            top.axvline(migration["run_s"] - record.traffic_began_s, color=line.get_color(), alpha=0.25, linewidth=1)
     rows = records[0].seconds
+    never = [r["stay_delay_ms"] for r in rows]
+    top.plot([r["t_s"] for r in rows], never, "k:", label="never migrating (modelled)")
     bottom.plot([r["t_s"] for r in rows], [r["stay_power_w"] for r in rows], "k:", label="never migrating (modelled)")
     scenario = records[0].summary["scenario"]
     top.set(ylabel="mean one-way delay [ms]", title=f"{scenario}: measured delay; vertical lines are moves")

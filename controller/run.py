@@ -62,6 +62,7 @@ class RunRecord:
     migrations: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[dict[str, Any]] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
+    traffic_began_s: float = 0.0
 
     @property
     def policy_name(self) -> str:
@@ -134,6 +135,7 @@ class LiveRun:
     def _traffic(self, actions: Sequence[Callable[[LiveRun], None]]) -> None:
         self.bed.send("traffic_start", seed=self.options.seed, rates_pps=dict(self.options.rates_pps))
         self.started_s = time.monotonic()
+        self._before = self.client.get("state")
         for action in actions:
             action(self)
         while (elapsed := time.monotonic() - self.started_s) < self.options.duration_s:
@@ -175,7 +177,11 @@ class LiveRun:
                 self.watcher.migrated(migration)
 
     def _collect(self) -> None:
+        """Energies are those since traffic began; times of decisions and moves count from then, too."""
         self.record.summary = self.client.get("state")
+        self.record.traffic_began_s = self._before["uptime_s"]
+        for key in ("energy_j", "stay_energy_j"):
+            self.record.summary[key] -= self._before[key]
         self.record.decisions = self.client.get("decisions")
         self.record.migrations = self.client.get("migrations")
 
