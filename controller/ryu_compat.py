@@ -16,6 +16,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -287,7 +288,11 @@ def main(args: Sequence[str] | None = None) -> None:
     from ryu.cmd import manager  # patches the standard library when imported
 
     cfg.CONF.set_default("wsapi_host", "127.0.0.1")
-    manager.main(args=None if args is None else list(args), prog="ryu-manager")
+    try:
+        manager.main(args=None if args is None else list(args), prog="ryu-manager")
+    except VnftwinError as error:
+        print(f"ryu-manager: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":

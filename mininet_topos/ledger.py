@@ -59,6 +59,15 @@ class Account:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Delays within a window, and the longest silence and pause that ended in it, in ms."""
+
+    delay_ms: DelayMs
+    silence_ms: float
+    pause_ms: float
+
+
 class Ledger:
     """One chain. Times are ns on one clock; numbers count from 0 without gaps, one for each packet really sent."""
 
@@ -75,11 +84,13 @@ class Ledger:
         self._highest = -1
         self._last_sent_ns = self._last_received_ns = 0
         self._silence_ns = self._pause_ns = 0
+        self._window_silence_ns = self._window_pause_ns = 0
 
     def note_sent(self, at_ns: int) -> None:
         """The packet with the next number left."""
         if self.sent:
-            self._pause_ns = max(self._pause_ns, at_ns - self._last_sent_ns)
+            self._window_pause_ns = max(self._window_pause_ns, at_ns - self._last_sent_ns)
+            self._pause_ns = max(self._pause_ns, self._window_pause_ns)
         self._last_sent_ns = at_ns
         self.sent += 1
         if len(self._arrivals) < self.sent:
@@ -91,7 +102,8 @@ class Ledger:
             self.foreign += 1
             return
         if self._last_received_ns:
-            self._silence_ns = max(self._silence_ns, received_ns - self._last_received_ns)
+            self._window_silence_ns = max(self._window_silence_ns, received_ns - self._last_received_ns)
+            self._silence_ns = max(self._silence_ns, self._window_silence_ns)
         self._last_received_ns = received_ns
         times = self._arrivals[number]
         self._arrivals[number] = min(times + 1, 255)
@@ -115,11 +127,13 @@ class Ledger:
         times = np.frombuffer(bytes(self._arrivals[: self.sent]), dtype=np.uint8)
         return np.flatnonzero(times == 0)
 
-    def window(self) -> DelayMs:
-        """Delays of what arrived since the last call."""
+    def window(self) -> Window:
+        """What arrived since the last call."""
         fresh = np.array(self._delays_ms[self._window_from :], dtype=np.float32)
         self._window_from = len(self._delays_ms)
-        return DelayMs.of(fresh)
+        window = Window(DelayMs.of(fresh), self._window_silence_ns / 1e6, self._window_pause_ns / 1e6)
+        self._window_silence_ns = self._window_pause_ns = 0
+        return window
 
     def account(self) -> Account:
         """The state of the ledger now."""

@@ -227,11 +227,13 @@ class Traffic:
         t_s = self._elapsed_s()
         chains = {}
         for traffic in self.chains:
-            window, ledger = traffic.ledger.window(), traffic.ledger
+            ledger = traffic.ledger
+            recent = ledger.window()
+            window = recent.delay_ms
             chains[traffic.chain.id] = {
                 "sent": ledger.sent, "received": ledger.received, "window_received": window.count,
                 "delay_ms": window.mean if window.count else None, "delay_p95_ms": window.p95 if window.count else None,
-                "rate_pps": traffic.pacer.rate_pps,
+                "rate_pps": traffic.pacer.rate_pps, "silence_ms": recent.silence_ms, "pause_ms": recent.pause_ms,
             }  # fmt: skip
         self._series.add(t_s, chains, idle)
         self._emit({"event": "traffic", "t_s": t_s, "chains": chains, "cpu_idle": idle})

@@ -86,9 +86,9 @@ def test_silence_and_pause_are_the_longest() -> None:
 def test_a_window_holds_what_came_since_the_last() -> None:
     ledger = sent(4)
     receive(ledger, 0, 1, delay_ms=2.0)
-    assert (ledger.window().count, ledger.window().count) == (2, 0)
+    assert (ledger.window().delay_ms.count, ledger.window().delay_ms.count) == (2, 0)
     receive(ledger, 2, delay_ms=8.0)
-    assert ledger.window() == DelayMs(1, 8.0, 8.0, 8.0, 8.0, 8.0)
+    assert ledger.window().delay_ms == DelayMs(1, 8.0, 8.0, 8.0, 8.0, 8.0)
 
 
 @given(st.integers(0, 300), st.randoms(use_true_random=False))
@@ -162,3 +162,17 @@ def test_cpu_idle_share() -> None:
     after = CpuTimes.parse("cpu  150 0 110 730 110 0 0 0 90 0\n")
     assert after.idle_share_since(before) == pytest.approx(0.4)
     assert before.idle_share_since(before) == 1.0
+
+
+def test_a_windows_silence_is_its_own() -> None:
+    ledger = Ledger()
+    for number, at_ms in enumerate((0, 40, 45)):
+        ledger.note_sent(at_ms * 1_000_000)
+        ledger.note_received(number, at_ms * 1_000_000, (at_ms + 1) * 1_000_000)
+    window = ledger.window()
+    assert (window.silence_ms, window.pause_ms) == (40.0, 40.0)
+    ledger.note_sent(52_000_000)
+    ledger.note_received(3, 52_000_000, 60_000_000)
+    window = ledger.window()
+    assert (window.silence_ms, window.pause_ms) == (14.0, 7.0)
+    assert (ledger.account().silence_ms, ledger.account().pause_ms) == (40.0, 40.0)
