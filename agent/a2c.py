@@ -40,11 +40,11 @@ class A2CConfig:
     batch: int = 64
     learning_rate: float = 1e-3
     value_coef: float = 5.0
-    entropy_coef: float = 0.01
+    entropy_coef: float = 0.03
     entropy_final: float = 0.001
     max_grad_norm: float = 0.5
     hidden: int = 32
-    gain_prior: float = 1.5
+    gain_prior: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,15 @@ from twin.features import Observation
 from twin.scenario import Scenario
 
 GROUPS = 4  # simulators whose episodes start at different slots, so that no rollout sees only young episodes
+_GROUP_SEEDS = 10_000  # apart; one that is not randomised takes a new seed for every episode
 _SCALER_SLOTS = 16
 
 
 class Collector:
-    """Endless rollouts of T slots in B instances of one scenario (`config.n_steps`, `config.batch`)."""
+    """Endless rollouts of T slots in B instances of one scenario (`config.n_steps`, `config.batch`).
+
+    Every other group plays the scenario as in its file, with fresh traffic in each episode; the others start anywhere.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,8 @@ class Collector:
         sizes = [len(part) for part in np.array_split(np.arange(config.batch), min(GROUPS, config.batch))]
         self._firsts = np.cumsum([0, *sizes])[:-1]
         self._sims = [
-            BatchSim(scenario, size, seed + int(f), slots=slots) for size, f in zip(sizes, self._firsts, strict=True)
+            BatchSim(scenario, size, seed + number * _GROUP_SEEDS, randomise=number % 2 == 1, slots=slots)
+            for number, size in enumerate(sizes)
         ]
         self._seen = _joined([sim.reset() for sim in self._sims])
         for number, sim in enumerate(self._sims):

@@ -1,7 +1,8 @@
 """Trains the A2C policy of a scenario on the simulator.
 
-Training episodes start anywhere: random feasible placement, time of day, traffic seed and traffic scale, so that the
-policy has seen what a live network will show it after the first hour. Every tenth of the run the policy is played,
+Half of the training episodes start as the scenario's file says, under fresh traffic; the other half start anywhere
+(random feasible placement, time of day, traffic scale), so that the policy has seen what a live network will show it
+after the first hour. Every tenth of the run the policy is played,
 always taking its likeliest action, on fixed validation seeds of the scenario as it stands in the file; the best of
 these is what is returned. Source: A2C from the paper; the regime is ours (docs/agent.md, "Training").
 """
@@ -33,7 +34,7 @@ EPISODE_SLOTS = 64
 VALIDATION_SEED, VALIDATION_RUNS, VALIDATION_SLOTS = 500_000, 16, 60
 VALIDATIONS = 10
 # Evaluation uses seeds below the validation seeds, training those from here on: no traffic is shared.
-_TRAINING_SEED, _SEED_SPAN = 1_000_000, 100_000
+_TRAINING_SEED, _SEED_SPAN, _SCENARIO_SPAN = 1_000_000, 1_000_000, 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class _Run:
         rng = torch.Generator().manual_seed(seed)
         first = _TRAINING_SEED + seed * _SEED_SPAN
         self.collectors = [
-            Collector(s, self.network, config, rng=rng, seed=first + i * 1000, slots=EPISODE_SLOTS)
+            Collector(s, self.network, config, rng=rng, seed=first + i * _SCENARIO_SPAN, slots=EPISODE_SLOTS)
             for i, s in enumerate(scenarios)
         ]
         if start is None:
