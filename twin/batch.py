@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.model import Model, Work, work
-from twin.move_kernels import COLUMNS
+from twin.model import HOSTED, SEEN_CHAIN, SEEN_SERVER, SEEN_VNF, Model, Records, Seen, Work, changes, record, work
 from twin.slot_kernels import MoveCost
-from twin.state import BoolArray, FloatArray, IntArray
+from twin.state import FloatArray, IntArray
 
 
 class Settings(NamedTuple):
@@ -28,43 +27,19 @@ class Settings(NamedTuple):
     features: bool
 
 
+INSTANCE = record("seed first_seed episode slot left", "")
+RESULT = record("moved illegal late_chains done", "reward delay_ms delay0_ms energy_j energy0_j")
+
+
 class Batch(NamedTuple):
     """State of B instances; what is `seen` was read at the end of the last slot."""
 
-    seed: IntArray  # [B] of the present episode
-    first_seed: IntArray  # [B]
-    episode: IntArray  # [B]
-    slot: IntArray  # [B] the next one, counted from time 0
-    left: IntArray  # [B] slots until the episode ends
+    instances: Records  # [B] INSTANCE: `slot` is the next one from time 0, `left` those until the episode ends
     scale: FloatArray  # [B, C] of traffic
-    hosts: IntArray  # [B, V]
     first_hosts: IntArray  # [B, V] the never-move reference
-    idle_s: FloatArray  # [B, S] since the server hosts nothing; inf: asleep from the start
-    ends: IntArray  # [B, E]
     moved_s: FloatArray  # [B, V] time of the VNF's last move
-    offered: FloatArray  # [B, C] seen
-    cores: FloatArray  # [B, S] seen
-    vnf_cores: FloatArray  # [B, V] seen
-    power_w: FloatArray  # [B, S] seen
-    awake: BoolArray  # [B, S] seen
-    chain_ms: FloatArray  # [B, C] seen
-    link_mbps: FloatArray  # [B, 2L] seen
-    forecast: FloatArray  # [B, C]
-    spread: FloatArray  # [B, C]
-
-
-class Results(NamedTuple):
-    """What one slot brought, per instance [B]."""
-
-    reward: FloatArray
-    delay_ms: FloatArray
-    delay0_ms: FloatArray
-    energy_j: FloatArray
-    energy0_j: FloatArray
-    moved: BoolArray
-    illegal: BoolArray
-    late_chains: IntArray
-    done: BoolArray
+    idle_s: FloatArray  # [B, S] since the server hosts nothing; inf: asleep from the start
+    seen: Seen  # with a leading axis B, but for `background`, which is scratch
 
 
 class Scratch(NamedTuple):
@@ -72,76 +47,50 @@ class Scratch(NamedTuple):
 
     w: Work
     spare: Work
-    changes: FloatArray  # [V, S, 7]
-    spare_changes: FloatArray  # [V, S, 7]
+    changes: Records  # [V, S] CHANGE
+    spare_changes: Records  # [V, S] CHANGE
     codes: IntArray  # [V, S]
+    old: Records  # [S] HOSTED
     old_cores: FloatArray  # [S]
-    old_hosted: IntArray  # [S]
-    next_offered: FloatArray  # [C]
-    never: BoolArray  # [max(S, C)] False: no reading is stale
-    zeros: FloatArray  # [max(S, C)] ages and losses
-    up: BoolArray  # [S] True
-    blocked: IntArray  # [V]
-    background: FloatArray  # [2L]
+    next_mbps: FloatArray  # [C]
 
 
 def new_batch(m: Model, batch: int, seed: int) -> Batch:
     """Arrays for `batch` instances, to be filled by a reset."""
-    servers, vnfs, chains = len(m.t.cpu_cores), len(m.t.vnf_chain), len(m.hops_ms)
-    ends, links = m.first_down - m.first_up, len(m.background)
-    counts = [np.zeros(batch, dtype=np.int64) for _ in range(3)]
-    return Batch(
-        seed=np.zeros(batch, dtype=np.int64),
-        first_seed=seed + np.arange(batch, dtype=np.int64),
-        episode=counts[0],
-        slot=counts[1],
-        left=counts[2],
-        scale=np.ones((batch, chains)),
+    servers, vnfs, chains = len(m.servers), len(m.vnfs), len(m.chains)
+    instances = np.zeros(batch, dtype=INSTANCE)
+    instances["first_seed"] = seed + np.arange(batch)
+    seen = Seen(
         hosts=np.zeros((batch, vnfs), dtype=np.int64),
-        first_hosts=np.zeros((batch, vnfs), dtype=np.int64),
-        idle_s=np.zeros((batch, servers)),
-        ends=np.zeros((batch, ends), dtype=np.int64),
-        moved_s=np.zeros((batch, vnfs)),
-        offered=np.zeros((batch, chains)),
-        cores=np.zeros((batch, servers)),
-        vnf_cores=np.zeros((batch, vnfs)),
-        power_w=np.zeros((batch, servers)),
-        awake=np.zeros((batch, servers), dtype=np.bool_),
-        chain_ms=np.zeros((batch, chains)),
-        link_mbps=np.zeros((batch, links)),
-        forecast=np.zeros((batch, chains)),
-        spread=np.zeros((batch, chains)),
+        ends=np.zeros((batch, m.down - m.up), dtype=np.int64),
+        offered_mbps=np.zeros((batch, chains)),
+        forecast_mbps=np.zeros((batch, chains)),
+        link_mbps=np.zeros((batch, m.access)),
+        background=np.zeros(m.access),
+        servers=np.zeros((batch, servers), dtype=SEEN_SERVER),
+        vnfs=np.zeros((batch, vnfs), dtype=SEEN_VNF),
+        chains=np.zeros((batch, chains), dtype=SEEN_CHAIN),
     )
-
-
-def new_results(batch: int) -> Results:
-    return Results(
-        reward=np.zeros(batch),
-        delay_ms=np.zeros(batch),
-        delay0_ms=np.zeros(batch),
-        energy_j=np.zeros(batch),
-        energy0_j=np.zeros(batch),
-        moved=np.zeros(batch, dtype=np.bool_),
-        illegal=np.zeros(batch, dtype=np.bool_),
-        late_chains=np.zeros(batch, dtype=np.int64),
-        done=np.zeros(batch, dtype=np.bool_),
+    seen.servers["up"] = 1
+    seen.vnfs["memory_mb"] = m.vnfs["memory_mb"]
+    return Batch(
+        instances=instances,
+        scale=np.ones((batch, chains)),
+        first_hosts=np.zeros((batch, vnfs), dtype=np.int64),
+        moved_s=np.zeros((batch, vnfs)),
+        idle_s=np.zeros((batch, servers)),
+        seen=seen,
     )
 
 
 def new_scratch(m: Model) -> Scratch:
-    servers, vnfs, chains = len(m.t.cpu_cores), len(m.t.vnf_chain), len(m.hops_ms)
     return Scratch(
         w=work(m),
         spare=work(m),
-        changes=np.zeros((vnfs, servers, COLUMNS)),
-        spare_changes=np.zeros((vnfs, servers, COLUMNS)),
-        codes=np.zeros((vnfs, servers), dtype=np.int64),
-        old_cores=np.zeros(servers),
-        old_hosted=np.zeros(servers, dtype=np.int64),
-        next_offered=np.zeros(chains),
-        never=np.zeros(max(servers, chains), dtype=np.bool_),
-        zeros=np.zeros(max(servers, chains)),
-        up=np.ones(servers, dtype=np.bool_),
-        blocked=np.zeros(vnfs, dtype=np.int64),
-        background=np.zeros(len(m.background)),
+        changes=changes(m),
+        spare_changes=changes(m),
+        codes=np.zeros((len(m.vnfs), len(m.servers)), dtype=np.int64),
+        old=np.zeros(len(m.servers), dtype=HOSTED),
+        old_cores=np.zeros(len(m.servers)),
+        next_mbps=np.zeros(len(m.chains)),
     )

@@ -1,29 +1,56 @@
-"""`compiled`: numba's compiler under a typed name, so that compiled functions keep their types for the checker."""
+"""`compiled` and `inner`: numba's compiler under typed names, so that compiled functions keep their types.
+
+Compiled code is kept in a folder named after a hash of all sources that take part: numba itself looks only at the file
+of the function that is called, and would go on using an old copy of what that one calls from other files.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
-
-import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_HERE = Path(__file__).parent
+_SOURCES = ("compiled.py", "costs.py", "model.py", "batch.py", "routing.py", "*kernels.py")
+
+
+def _cache_folder() -> Path:
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in _SOURCES for path in _HERE.glob(pattern)):
+        digest.update(path.read_bytes())
+    here = _HERE / "__pycache__"
+    root = here if os.access(here if here.exists() else _HERE, os.W_OK) else Path.home() / ".cache" / "vnftwin"
+    return root / f"compiled-{digest.hexdigest()[:12]}"
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))  # read by numba when it is imported
+
+import numba  # noqa: E402
+
+_jit: Any = numba.njit  # its type hints lack the options used here
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compiles at the first call and keeps the result on disk; releases the GIL while it runs.
 
-    Without reference counting (`_nrt`): such functions may write arrays but not make any. With it the many arrays of
-    `twin.model` made compiling several times slower, and running too. Where no folder can be written the result is kept
-    in memory only.
+    Without reference counting (`_nrt`): such functions write arrays but make none, and compile and run faster.
     """
-    try:
-        return _compile(function, cache=True)
-    except RuntimeError:  # numba: "no locator available", a user without a home on an installation of another's
-        return _compile(function, cache=False)
+    return cast(Callable[P, R], _jit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
-def _compile(function: Callable[P, R], *, cache: bool) -> Callable[P, R]:
-    options: dict[str, Any] = {"cache": cache, "nogil": True, "error_model": "numpy", "_nrt": False}
-    return cast(Callable[P, R], numba.njit(**options)(function))
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """As `compiled`, for functions that only compiled ones call: no entry from Python, which halves compiling."""
+    jit = _jit(
+        cache=True,
+        nogil=True,
+        error_model="numpy",
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )
+    return cast(Callable[P, R], jit(function))

@@ -12,7 +12,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from twin.batch import Settings, new_batch, new_results, new_scratch
+from twin.batch import RESULT, Settings, new_batch, new_scratch
 from twin.costs import MigrationCost
 from twin.feasibility import Limits
 from twin.features import empty_sheets
@@ -20,7 +20,7 @@ from twin.model import model
 from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
 from twin.slot_kernels import MoveCost
-from twin.step_kernels import reset_all, step_all
+from twin.step_kernels import RESET, REST, run
 from twin.tables import initial_hosts
 from twin.traffic_kernels import profiles
 
@@ -101,7 +101,7 @@ class BatchSim:
             features=features,
         )
         self._batch = new_batch(self._belief, batch, seed)
-        self._results = new_results(batch)
+        self._results = np.zeros(batch, dtype=RESULT)
         self._scratch = new_scratch(self._belief)
         self._sheets = empty_sheets(batch, len(scenario.vnfs), len(scenario.servers))
         self._mask = np.zeros((batch, len(scenario.vnfs), len(scenario.servers)), dtype=np.bool_)
@@ -110,16 +110,16 @@ class BatchSim:
     @property
     def hosts(self) -> npt.NDArray[np.int64]:
         """The present placement [B, V] as rows of servers (a copy)."""
-        return self._batch.hosts.copy()
+        return self._batch.seen.hosts.copy()
 
     @property
     def offered_mbps(self) -> FloatArray:
         """The traffic of the last slot [B, C] (a copy)."""
-        return self._batch.offered.copy()
+        return self._batch.seen.offered_mbps.copy()
 
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""
-        self._reset(np.ones(self.size, dtype=np.bool_))
+        self._run(np.full(self.size, RESET))
         return self._observation()
 
     def step(
@@ -132,27 +132,16 @@ class BatchSim:
         chosen = np.asarray(actions, dtype=np.int64)
         if chosen.shape != (self.size,) or (chosen < 0).any() or (chosen >= self._actions).any():
             raise ValueError(f"actions must be {self.size} numbers from 0 to {self._actions - 1}")
-        out = self._results
-        step_all(
-            self._belief,
-            self._truth,
-            self._profiles,
-            self._settings,
-            self._batch,
-            self._scratch,
-            self._sheets,
-            self._mask,
-            chosen,
-            out,
-        )
-        done, info = out.done.copy(), self._info()
+        self._run(chosen)
+        done, info = self._results["done"].astype(np.bool_), self._info()
+        reward = self._results["reward"].astype(np.float32)
         if done.any():
             info["final_obs"] = deepcopy(self._observation())
-            self._reset(done)
-        return self._observation(), out.reward.astype(np.float32), done, info
+            self._run(np.where(done, RESET, REST))
+        return self._observation(), reward, done, info
 
-    def _reset(self, which: npt.NDArray[np.bool_]) -> None:
-        reset_all(
+    def _run(self, actions: npt.NDArray[np.int64]) -> None:
+        run(
             self._belief,
             self._truth,
             self._profiles,
@@ -162,7 +151,8 @@ class BatchSim:
             self._scratch,
             self._sheets,
             self._mask,
-            which,
+            actions,
+            self._results,
         )
 
     def _observation(self) -> BatchObservation:
@@ -172,13 +162,13 @@ class BatchSim:
     def _info(self) -> BatchInfo:
         out = self._results
         return BatchInfo(
-            delay_ms=out.delay_ms.copy(),
-            delay0_ms=out.delay0_ms.copy(),
-            energy_j=out.energy_j.copy(),
-            energy0_j=out.energy0_j.copy(),
-            moved=out.moved.copy(),
-            illegal=out.illegal.copy(),
-            late_chains=out.late_chains.copy(),
+            delay_ms=out["delay_ms"].copy(),
+            delay0_ms=out["delay0_ms"].copy(),
+            energy_j=out["energy_j"].copy(),
+            energy0_j=out["energy0_j"].copy(),
+            moved=out["moved"].astype(np.bool_),
+            illegal=out["illegal"].astype(np.bool_),
+            late_chains=out["late_chains"].copy(),
             final_obs=None,
         )
 

@@ -16,7 +16,7 @@ from twin.refusal_kernels import refuse_all
 from twin.routing import Routes
 from twin.scenario import Scenario
 from twin.state import BoolArray, IntArray, NetworkState
-from twin.trial import readings, try_moves
+from twin.trial import blocked_vnfs, see, try_moves
 
 
 class Refusal(StrEnum):
@@ -74,30 +74,12 @@ def refusals(
     in_flight: frozenset[str] = frozenset(),
 ) -> IntArray:
     """The refusal of every move [V, S] as an index into `tuple(Refusal)`, -1 where it is feasible."""
+    blocked = blocked_vnfs(scenario, state.at_s, limits.cooldown_s, moved_at_s or {}, in_flight)
     trial = try_moves(scenario, routes, state, link_limit=limits.link)
-    read = readings(
-        scenario,
-        trial.model,
-        state,
-        stale_after_s=limits.stale_after_s,
-        cooldown_s=limits.cooldown_s,
-        moved_at_s=moved_at_s,
-        in_flight=in_flight,
-    )
-    codes = np.empty((len(scenario.vnfs), len(scenario.servers)), dtype=np.int64)
-    refuse_all(
-        trial.model,
-        state.vnf_server,
-        state.offered_mbps,
-        state.endpoint_switch,
-        trial.background,
-        read,
-        limits.cpu,
-        trial.changes,
-        trial.work,
-        work(trial.model),
-        codes,
-    )
+    m, codes = trial.model, np.empty((len(scenario.vnfs), len(scenario.servers)), dtype=np.int64)
+    seen = see(scenario, m, state, stale_after_s=limits.stale_after_s, blocked=blocked)
+    seen.background[:] = trial.seen.background
+    refuse_all(m, seen, limits.cpu, trial.changes, trial.work, work(m), codes)
     return codes
 
 

@@ -8,30 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from twin.compiled import compiled
-from twin.kernels import measure, settled_power_w, slowdown1
-from twin.model import Model, Work
-from twin.move_kernels import CHAIN_MS, DETOUR_MS, LINK, MEAN_MS, POWER_W, trial_moves
-from twin.refusal_kernels import Readings, cpu_after, memory_after
-from twin.state import BoolArray, FloatArray, IntArray
+from twin.compiled import compiled, inner
+from twin.kernels import late_chains, mean_delay_ms, measure, settled_power_w, slowdown1, total
+from twin.model import Model, Records, Seen, Work
+from twin.move_kernels import trial_moves
+from twin.refusal_kernels import cpu_after, memory_after
+from twin.state import BoolArray, FloatArray
 
 Float32Array = npt.NDArray[np.float32]
 _CLIP = 5.0
 _TINY_MBPS = 1e-6
-
-
-class Observed(NamedTuple):
-    """What the features need of a state and a forecast, besides `Readings`."""
-
-    awake: BoolArray  # [S]
-    power_w: FloatArray  # [S]
-    server_age: FloatArray  # [S] in periods
-    link_mbps: FloatArray  # [2L] measured
-    chain_ms: FloatArray  # [C] measured
-    chain_loss: FloatArray  # [C]
-    chain_age: FloatArray  # [C] in periods
-    forecast_mbps: FloatArray  # [C]
-    spread_mbps: FloatArray  # [C]
+NO_LIMIT = 1e300
 
 
 class Sheets(NamedTuple):
@@ -43,218 +30,182 @@ class Sheets(NamedTuple):
     glob: Float32Array
 
 
-@compiled
+@inner
 def clip(value: float) -> float:
     """To ±5; what is not a number is 0."""
     if math.isnan(value):
         return 0.0
-    return min(max(value, -_CLIP), _CLIP)
+    return float(min(max(value, -_CLIP), _CLIP))
+
+
+@compiled
+def model_seen(m: Model, seen: Seen, w: Work) -> float:
+    """Measures what was seen, with the load that is not ours: the mean delay in ms.
+
+    That load is what was measured above our own, where it is more than 5 % of a link. After a user roamed, the last
+    reading is still of the old way: for one poll the old links seem to carry someone else's load, in both worlds.
+    """
+    mean_ms, found = measure(m, seen.hosts, seen.offered_mbps, seen.ends, m.quiet, w), False
+    for i in range(len(seen.background)):
+        rest = seen.link_mbps[i] - w.passed[i].load
+        seen.background[i] = rest if rest > 0.05 * m.resources[i].capacity else 0.0
+        found = found or seen.background[i] > 0.0
+    if found:
+        mean_ms = measure(m, seen.hosts, seen.offered_mbps, seen.ends, seen.background, w)
+    return mean_ms
 
 
 @compiled
 def write_features(
     m: Model,
-    hosts: IntArray,
-    offered_mbps: FloatArray,
-    ends: IntArray,
-    background: FloatArray,
-    read: Readings,
-    seen: Observed,
+    seen: Seen,
     mask: BoolArray,
-    changes: FloatArray,
+    changes: Records,
     w: Work,
     spare: Work,
-    spare_changes: FloatArray,
+    spare_changes: Records,
     out: Sheets,
 ) -> None:
     """Fills `out`; `w` and `changes` must hold the present placement and the trial of its moves."""
-    mean_ms = _mean_delay(w)
-    power_w = settled_power_w(m, w)
     ahead = False
-    for c in range(len(offered_mbps)):
-        ahead = ahead or seen.forecast_mbps[c] != offered_mbps[c]
-    _write_pairs(m, hosts, offered_mbps, read, seen, changes, w, mean_ms, power_w, out.pair)
+    for c in range(len(m.chains)):
+        ahead = ahead or seen.forecast_mbps[c] != seen.offered_mbps[c]
+    _write_pairs(m, seen, changes, w, out.pair)
     if ahead:
-        ahead_ms = measure(m, hosts, seen.forecast_mbps, ends, background, spare)
-        trial_moves(m, hosts, seen.forecast_mbps, ends, 1e300, spare, spare_changes)
-        _write_gain(m, spare_changes, ahead_ms, settled_power_w(m, spare), out.pair)
-        _write_servers(m, hosts, read, seen, w, spare, out.server)
-    else:
-        _write_servers(m, hosts, read, seen, w, w, out.server)
-    _write_vnfs(m, hosts, offered_mbps, read, seen, w, out.vnf)
-    _write_global(m, offered_mbps, read, seen, mask, w, mean_ms, out.glob)
+        measure(m, seen.hosts, seen.forecast_mbps, seen.ends, seen.background, spare)
+        trial_moves(m, seen.hosts, seen.forecast_mbps, seen.ends, NO_LIMIT, spare, spare_changes)
+        _write_gain(m, spare_changes, spare, out.pair)
+    for s in range(len(m.servers)):
+        cores = spare.passed[m.cpu + s].load if ahead else w.passed[m.cpu + s].load
+        _write_server(m, seen, w, s, cores, out.server[s])
+    mean_mbps = max(total(seen.offered_mbps) / len(m.chains), _TINY_MBPS)
+    for v in range(len(m.vnfs)):
+        _write_vnf(m, seen, w, v, mean_mbps, out.vnf[v])
+    _write_global(m, seen, mask, w, out.glob)
 
 
-@compiled
-def _mean_delay(w: Work) -> float:
-    mean_ms = 0.0
-    for c in range(len(w.chain_ms)):
-        mean_ms += w.chain_ms[c] * w.weight[c]
-    return mean_ms
-
-
-@compiled
-def _write_pairs(
-    m: Model,
-    hosts: IntArray,
-    offered_mbps: FloatArray,
-    read: Readings,
-    seen: Observed,
-    changes: FloatArray,
-    w: Work,
-    mean_ms: float,
-    power_w: float,
-    pair: Float32Array,
-) -> None:
-    t = m.t
-    for v in range(len(hosts)):
-        h, limit_ms = hosts[v], t.max_delay_ms[t.vnf_chain[v]]
-        for s in range(len(w.hosted)):
-            row, change, elsewhere = pair[v, s], changes[v, s], hosts[v] != s
-            delay, power = change[MEAN_MS] / mean_ms, change[POWER_W] / power_w
+@inner
+def _write_pairs(m: Model, seen: Seen, changes: Records, w: Work, pair: Float32Array) -> None:
+    mean_ms, power_w = mean_delay_ms(w), settled_power_w(m, w)
+    for v in range(len(m.vnfs)):
+        host, limit_ms = seen.hosts[v], m.chains[m.vnfs[v].chain].max_delay_ms
+        for s in range(len(m.servers)):
+            row, change, elsewhere = pair[v, s], changes[v, s], host != s
+            delay, power = change.mean_ms / mean_ms, change.power_w / power_w
             row[0] = not elsewhere
             row[1] = clip(delay)
             row[2] = clip(power)
-            row[3] = clip(-(t.tau_delay * delay + t.tau_energy * power))
+            row[3] = clip(-(m.tau_delay * delay + m.tau_energy * power))
             row[4] = row[3]
-            row[5] = clip(change[CHAIN_MS] / limit_ms)
+            row[5] = clip(change.chain_ms / limit_ms)
             if elsewhere:
-                row[6] = clip(cpu_after(m, w, read, offered_mbps, v, s))
-                row[7] = clip(memory_after(m, w, read, v, s))
+                row[6] = clip(cpu_after(m, w, seen, v, s))
+                row[7] = clip(memory_after(m, w, seen, v, s))
             else:
-                row[6] = clip(read.server_cores[s] / t.cpu_cores[s])
-                row[7] = clip(read.server_memory_mb[s] / t.memory_mb[s])
-            row[8] = clip(change[LINK])
-            row[9] = clip(change[DETOUR_MS] / limit_ms)
-            row[10] = elsewhere and not seen.awake[s]
-            row[11] = elsewhere and w.hosted[h] == 1
+                row[6] = clip(seen.servers[s].cores / m.servers[s].cores)
+                row[7] = clip(seen.servers[s].memory_mb / m.servers[s].memory_mb)
+            row[8] = clip(change.link)
+            row[9] = clip(change.detour_ms / limit_ms)
+            row[10] = elsewhere and not seen.servers[s].awake
+            row[11] = elsewhere and w.servers[host].vnfs == 1
 
 
-@compiled
-def _write_gain(m: Model, changes: FloatArray, mean_ms: float, power_w: float, pair: Float32Array) -> None:
+@inner
+def _write_gain(m: Model, changes: Records, w: Work, pair: Float32Array) -> None:
     """Gain under the forecast traffic."""
-    for v in range(changes.shape[0]):
-        for s in range(changes.shape[1]):
-            delay, power = changes[v, s, MEAN_MS] / mean_ms, changes[v, s, POWER_W] / power_w
-            pair[v, s, 4] = clip(-(m.t.tau_delay * delay + m.t.tau_energy * power))
+    mean_ms, power_w = mean_delay_ms(w), settled_power_w(m, w)
+    for v in range(len(m.vnfs)):
+        for s in range(len(m.servers)):
+            delay, power = changes[v, s].mean_ms / mean_ms, changes[v, s].power_w / power_w
+            pair[v, s, 4] = clip(-(m.tau_delay * delay + m.tau_energy * power))
 
 
-@compiled
-def _write_servers(
-    m: Model, hosts: IntArray, read: Readings, seen: Observed, w: Work, ahead: Work, server: Float32Array
-) -> None:
-    t = m.t
-    peak_w, limit_ms = t.peak_w.max(), t.max_delay_ms.mean()
-    most_cores, most_mb = t.cpu_cores.max(), t.memory_mb.max()
-    for s in range(len(w.hosted)):
-        row, cpu = server[s], read.server_cores[s] / t.cpu_cores[s]
-        row[0] = read.server_up[s]
-        row[1] = seen.awake[s]
-        row[2] = w.hosted[s] > 0
-        row[3] = clip(cpu)
-        row[4] = clip(read.server_memory_mb[s] / t.memory_mb[s])
-        row[5] = clip(seen.power_w[s] / peak_w)
-        row[6] = clip(_processing_ms(m, hosts, w, s, cpu) / limit_ms)
-        row[7] = t.server_core[s]
-        row[8], row[9] = t.sleep_w[s] / peak_w, t.idle_w[s] / peak_w
-        row[10] = (t.peak_w[s] - t.idle_w[s]) / peak_w
-        row[11] = clip(t.wake_j[s] / (peak_w * t.period_s))
-        row[12], row[13] = t.cpu_cores[s] / most_cores, t.memory_mb[s] / most_mb
-        row[14] = w.hosted[s] / len(hosts)
-        row[15] = clip(ahead.load[m.first_cpu + s] / t.cpu_cores[s])
-        row[16] = min(seen.server_age[s] / 10.0, 1.0)
+@inner
+def _write_server(m: Model, seen: Seen, w: Work, s: int, forecast_cores: float, row: Float32Array) -> None:
+    server, read, peak_w = m.servers[s], seen.servers[s], m.greatest_peak_w
+    cpu = read.cores / server.cores
+    row[0] = read.up
+    row[1] = read.awake
+    row[2] = w.servers[s].vnfs > 0
+    row[3] = clip(cpu)
+    row[4] = clip(read.memory_mb / server.memory_mb)
+    row[5] = clip(read.power_w / peak_w)
+    row[6] = clip(_processing_ms(m, seen, w, s, cpu) / m.mean_limit_ms)
+    row[7] = server.core
+    row[8] = server.sleep_w / peak_w
+    row[9] = server.idle_w / peak_w
+    row[10] = (server.peak_w - server.idle_w) / peak_w
+    row[11] = clip(server.wake_j / (peak_w * m.period_s))
+    row[12] = server.cores / m.most_cores
+    row[13] = server.memory_mb / m.most_mb
+    row[14] = w.servers[s].vnfs / len(m.vnfs)
+    row[15] = clip(forecast_cores / server.cores)
+    row[16] = min(read.age / 10.0, 1.0)
 
 
-@compiled
-def _processing_ms(m: Model, hosts: IntArray, w: Work, s: int, cpu: float) -> float:
+@inner
+def _processing_ms(m: Model, seen: Seen, w: Work, s: int, cpu: float) -> float:
     """Mean processing delay of the server's VNFs at the utilisation that was read."""
-    if w.hosted[s] == 0:
+    if w.servers[s].vnfs == 0:
         return 0.0
-    return float(m.t.service_ms[hosts == s].mean() * slowdown1(cpu))
+    service_ms = 0.0
+    for v in range(len(m.vnfs)):
+        service_ms += m.vnfs[v].service_ms if seen.hosts[v] == s else 0.0
+    return float(service_ms / w.servers[s].vnfs * slowdown1(cpu))
 
 
-@compiled
-def _write_vnfs(
-    m: Model,
-    hosts: IntArray,
-    offered_mbps: FloatArray,
-    read: Readings,
-    seen: Observed,
-    w: Work,
-    vnf: Float32Array,
-) -> None:
-    t = m.t
-    mean_mbps = max(offered_mbps.mean(), _TINY_MBPS)
-    link_mbps = t.bandwidth_mbps.mean() if len(t.bandwidth_mbps) > 0 else t.access_mbps
-    mean_cores = t.cpu_cores.mean()
-    for v in range(len(hosts)):
-        row, c, h = vnf[v], t.vnf_chain[v], hosts[v]
-        length = t.chain_first[c + 1] - t.chain_first[c]
-        row[0] = clip(read.vnf_cores[v] / t.cpu_cores[h])
-        row[1] = clip(read.vnf_cores[v] / mean_cores)
-        row[2] = clip(read.vnf_memory_mb[v] / t.memory_mb[h])
-        row[3] = (v - t.chain_first[c] + 1) / (length + 1)
-        row[4] = length / 7.0
-        row[5] = clip(offered_mbps[c] / mean_mbps)
-        row[6] = clip(offered_mbps[c] / link_mbps)
-        row[7] = clip(seen.chain_ms[c] / t.max_delay_ms[c])
-        row[8] = clip(w.chain_ms[c] / t.max_delay_ms[c])
-        row[9] = clip(seen.chain_loss[c])
-        row[10] = _growth(seen.forecast_mbps[c], offered_mbps[c])
-        row[11] = clip(seen.spread_mbps[c] / max(offered_mbps[c], _TINY_MBPS))
-        row[12] = w.hosted[h] == 1
-        row[13] = clip(math.log1p(t.state_mb[v]) / 5.0)
-        row[14] = min(seen.chain_age[c] / 10.0, 1.0)
+@inner
+def _write_vnf(m: Model, seen: Seen, w: Work, v: int, mean_mbps: float, row: Float32Array) -> None:
+    vnf, c, read = m.vnfs[v], m.vnfs[v].chain, seen.vnfs[v]
+    chain, host, offered = m.chains[c], m.servers[seen.hosts[v]], seen.offered_mbps[c]
+    length = chain.last - chain.first
+    row[0] = clip(read.cores / host.cores)
+    row[1] = clip(read.cores / m.mean_cores)
+    row[2] = clip(read.memory_mb / host.memory_mb)
+    row[3] = (v - chain.first + 1) / (length + 1)
+    row[4] = length / 7.0
+    row[5] = clip(offered / mean_mbps)
+    row[6] = clip(offered / m.mean_link_mbps)
+    row[7] = clip(seen.chains[c].delay_ms / chain.max_delay_ms)
+    row[8] = clip(w.chains[c].delay_ms / chain.max_delay_ms)
+    row[9] = clip(seen.chains[c].loss)
+    row[10] = _growth(seen.forecast_mbps[c], offered)
+    row[11] = clip(seen.chains[c].spread_mbps / max(offered, _TINY_MBPS))
+    row[12] = w.servers[seen.hosts[v]].vnfs == 1
+    row[13] = clip(math.log1p(vnf.state_mb) / 5.0)
+    row[14] = min(seen.chains[c].age / 10.0, 1.0)
 
 
-@compiled
+@inner
 def _growth(forecast_mbps: float, offered_mbps: float) -> float:
     return clip(math.log((forecast_mbps + _TINY_MBPS) / (offered_mbps + _TINY_MBPS)))
 
 
-@compiled
-def _write_global(
-    m: Model,
-    offered_mbps: FloatArray,
-    read: Readings,
-    seen: Observed,
-    mask: BoolArray,
-    w: Work,
-    mean_ms: float,
-    out: Float32Array,
-) -> None:
-    t, late = m.t, 0
-    cpu = read.server_cores / t.cpu_cores
-    for c in range(len(w.chain_ms)):
-        late += w.chain_ms[c] > t.max_delay_ms[c]
-    out[0], out[1] = t.tau_delay, t.tau_energy
-    out[2], out[3] = clip(cpu.mean()), clip(cpu.max())
-    out[4] = clip((read.server_memory_mb / t.memory_mb).mean())
-    out[5], out[6] = 0.0, 0.0
-    links = len(seen.link_mbps)
+@inner
+def _write_global(m: Model, seen: Seen, mask: BoolArray, w: Work, out: FloatArray | Float32Array) -> None:
+    servers, vnfs, links, power_w, feasible = len(m.servers), len(m.vnfs), len(seen.link_mbps), 0.0, 0
+    out[:] = 0.0
+    for s in range(servers):
+        read = seen.servers[s]
+        cpu = clip(read.cores / m.servers[s].cores)
+        power_w += read.power_w
+        out[2] += cpu / servers
+        out[3] = max(out[3], cpu)
+        out[4] += clip(read.memory_mb / m.servers[s].memory_mb) / servers
+        out[7] += read.awake / servers
+        out[8] += (w.servers[s].vnfs > 0) / servers
+        for v in range(vnfs):
+            feasible += mask[v, s]
     for i in range(links):
-        used = seen.link_mbps[i] / m.capacity[i]
-        out[5] += clip(used) / links
-        out[6] = max(out[6], clip(used))
-    out[7], out[8] = seen.awake.mean(), (w.hosted > 0).mean()
-    out[9] = clip(mean_ms / t.max_delay_ms.mean())
-    out[10] = late / len(w.chain_ms)
-    out[11] = clip(seen.power_w.sum() / t.peak_w.sum())
-    out[12] = _growth(seen.forecast_mbps.sum(), offered_mbps.sum())
-    out[13] = mask.mean()
-    out[14], out[15] = math.log1p(len(w.hosted)) / 5.0, math.log1p(mask.shape[0]) / 5.0
-
-
-@compiled
-def find_background(m: Model, w: Work, measured_mbps: FloatArray, background: FloatArray) -> bool:
-    """Load that is not ours [2L]: what was measured above our own, where that is more than 5 % of the link.
-
-    True where there is any. After a user roamed, the last reading is still of the old way: for one poll the old links
-    seem to carry someone else's load, in both worlds.
-    """
-    found = False
-    for i in range(len(background)):
-        rest = measured_mbps[i] - w.load[i]
-        background[i] = rest if rest > 0.05 * m.capacity[i] else 0.0
-        found = found or background[i] > 0.0
-    return found
+        used = clip(seen.link_mbps[i] / m.resources[i].capacity)
+        out[5] += used / links
+        out[6] = max(out[6], used)
+    out[0] = m.tau_delay
+    out[1] = m.tau_energy
+    out[9] = clip(mean_delay_ms(w) / m.mean_limit_ms)
+    out[10] = late_chains(m, w) / len(m.chains)
+    out[11] = clip(power_w / m.all_peaks_w)
+    out[12] = _growth(total(seen.forecast_mbps), total(seen.offered_mbps))
+    out[13] = feasible / (vnfs * servers)
+    out[14] = math.log1p(servers) / 5.0
+    out[15] = math.log1p(vnfs) / 5.0

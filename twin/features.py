@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twin.feature_kernels import Observed, Sheets, write_features
+from twin.feature_kernels import NO_LIMIT, Sheets, model_seen, write_features
 from twin.forecast import Forecast
-from twin.model import work
+from twin.model import changes, model, work
+from twin.move_kernels import trial_moves
 from twin.routing import Routes, configured_routes
-from twin.samples import Quantity
 from twin.scenario import Scenario
 from twin.state import BoolArray, NetworkState
-from twin.trial import readings, try_moves
+from twin.trial import see
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -117,25 +117,14 @@ def encode(
 
     `routes` default to those over the state's live links with configured delays.
     """
-    trial = try_moves(scenario, routes or configured_routes(scenario, state.link_up), state)
-    m, out = trial.model, empty_sheets(1, len(scenario.vnfs), len(scenario.servers))
+    m = model(scenario, routes or configured_routes(scenario, state.link_up))
+    w, seen, found, allowed = work(m), see(scenario, m, state, forecast), changes(m), np.asarray(mask, dtype=np.bool_)
+    model_seen(m, seen, w)
+    trial_moves(m, seen.hosts, seen.offered_mbps, seen.ends, NO_LIMIT, w, found)
+    out = empty_sheets(1, len(scenario.vnfs), len(scenario.servers))
     sheets = Sheets(out.vnf[0], out.server[0], out.pair[0], out.glob[0])
-    write_features(
-        m,
-        state.vnf_server,
-        state.offered_mbps,
-        state.endpoint_switch,
-        trial.background,
-        readings(scenario, m, state),
-        _observed(scenario, state, forecast),
-        np.asarray(mask, dtype=np.bool_),
-        trial.changes,
-        trial.work,
-        work(m),
-        np.zeros_like(trial.changes),
-        sheets,
-    )
-    return Observation(*sheets, np.asarray(mask, dtype=np.bool_))
+    write_features(m, seen, allowed, found, w, work(m), changes(m), sheets)
+    return Observation(*sheets, allowed)
 
 
 def empty_sheets(batch: int, vnfs: int, servers: int) -> Sheets:
@@ -145,18 +134,4 @@ def empty_sheets(batch: int, vnfs: int, servers: int) -> Sheets:
         server=np.zeros((batch, servers, len(SERVER_FEATURES)), dtype=np.float32),
         pair=np.zeros((batch, vnfs, servers, len(PAIR_FEATURES)), dtype=np.float32),
         glob=np.zeros((batch, len(GLOBAL_FEATURES)), dtype=np.float32),
-    )
-
-
-def _observed(scenario: Scenario, state: NetworkState, forecast: Forecast) -> Observed:
-    return Observed(
-        awake=state.awake,
-        power_w=state.server_power_w,
-        server_age=state.age_s[Quantity.SERVER_CPU] / scenario.period_s,
-        link_mbps=state.link_load_mbps.ravel(),
-        chain_ms=state.chain_delay_ms,
-        chain_loss=state.chain_loss,
-        chain_age=state.age_s[Quantity.CHAIN_OFFERED] / scenario.period_s,
-        forecast_mbps=np.asarray(forecast.offered_mbps.mean(axis=0), dtype=np.float64),
-        spread_mbps=np.asarray(forecast.spread_mbps.mean(axis=0), dtype=np.float64),
     )

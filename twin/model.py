@@ -1,111 +1,190 @@
 """`Model`: a scenario and its routes as the arrays that compiled code reads, and the work space it writes.
 
 Delay is a sum over *resources* that packets pass: 2L directed links, then S access links of servers, S processors,
-E access links of endpoints upward and E downward. Passing resource i costs amount · scale[i] · slowdown(load[i] /
-capacity[i]), where the amount is a packet's size (kbit) or a VNF's service time (ms). So one loop serves them all.
+E access links of endpoints upward and E downward. Passing resource i costs amount · scale · slowdown(load / capacity),
+where the amount is a packet's size (kbit) or a VNF's service time (ms). So one loop serves them all.
+Rows are records, so that a function takes few arrays and one row lies together in memory.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from twin.routing import Routes
 from twin.scenario import Scenario
 from twin.state import FloatArray, IntArray
 from twin.tables import Tables, tables
 
+Records = npt.NDArray[np.void]
+Record = Any  # one row, which compiled code reads and writes by the names of its fields
+
+
+def record(integers: str, floats: str) -> np.dtype[np.void]:
+    """A record of 8-byte numbers by their names."""
+    fields = [(name, np.int64) for name in integers.split()] + [(name, np.float64) for name in floats.split()]
+    return np.dtype(fields)
+
+
+SERVER = record("switch", "core cores memory_mb sleep_w idle_w peak_w wake_s wake_j sleep_after_s")
+VNF = record("chain", "cpu_base cpu_per_mbps memory_mb state_mb service_ms")
+CHAIN = record("first last ingress egress", "max_delay_ms packet_kbit hops_ms")
+RESOURCE = record("", "capacity scale")
+# What was read, of a state or of an instance of the batched simulator; ages in periods.
+SEEN_SERVER = record("awake up stale", "cores memory_mb power_w age")
+SEEN_VNF = record("blocked", "cores memory_mb")
+SEEN_CHAIN = record("stale", "delay_ms loss age spread_mbps")
+# Work: `weighted` are the amounts that pass, each times its chain's traffic weight, `total` the same without, `own` of
+# one chain alone; `unit_ms` is scale · slowdown at load `base`.
+PASSED = record("", "load base weighted total own unit_ms")
+HOSTED = record("vnfs", "memory_mb")
+WEIGHED = record("", "delay_ms weight")
+UNDO = record("at", "load weighted total own")
+SITE = record("vnf blocked", "mean_ms own_ms others_ms fixed_ms link")
+CHANGE = record("blocked", "mean_ms chain_ms power_w link detour_ms others_ms")
+
 
 class Model(NamedTuple):
-    """R resources, N switches; the rest as in `Tables`. Never written after it was built."""
+    """N switches, R resources; rows in the scenario's order. Never written after it was built."""
 
-    t: Tables
-    first_access: int  # resource of server 0's access link
-    first_cpu: int
-    first_up: int
-    first_down: int
-    capacity: FloatArray  # [R] Mbit/s, or cores
-    scale: FloatArray  # [R] ms per unit of amount when unloaded
-    hops_ms: FloatArray  # [C] propagation on the access links of a chain
+    period_s: float
+    tau_delay: float
+    tau_energy: float
+    access: int  # resource of server 0's access link; also the number of directed links
+    cpu: int  # resource of server 0's processor
+    up: int
+    down: int
+    greatest_peak_w: float
+    all_peaks_w: float
+    most_cores: float
+    most_mb: float
+    mean_cores: float
+    mean_limit_ms: float
+    mean_link_mbps: float
+    servers: Records  # [S] SERVER
+    vnfs: Records  # [V] VNF
+    chains: Records  # [C] CHAIN
+    resources: Records  # [R] RESOURCE
     route_ms: FloatArray  # [N, N], inf where there is no route
     route_first: IntArray  # [N·N + 1]
     route_links: IntArray
-    background: FloatArray  # [2L] Mbit/s that are not ours, of the scenario: zeros
+    quiet: FloatArray  # [2L] zeros: no load but ours
 
 
 class Work(NamedTuple):
     """Scratch of one thread, and what `twin.kernels.measure` found."""
 
-    load: FloatArray  # [R] Mbit/s, or cores
-    weighted: FloatArray  # [R] amounts that pass, each times the traffic weight of its chain
-    total: FloatArray  # [R] amounts that pass
-    own: FloatArray  # [R] amounts that pass, of the chain in question
-    unit_ms: FloatArray  # [R] scale · slowdown at the present load
-    base: FloatArray  # [R] load before a trial
-    chain_ms: FloatArray  # [C]
-    weight: FloatArray  # [C]
-    hosted: IntArray  # [S]
-    memory_mb: FloatArray  # [S]
-    undo_at: IntArray  # [U]
-    undo: FloatArray  # [U, 4]
-    site: FloatArray  # [N, 6] what a trial found at a switch
-    site_of: IntArray  # [N] which VNF's trial that was
+    passed: Records  # [R] PASSED
+    chains: Records  # [C] WEIGHED
+    servers: Records  # [S] HOSTED
+    undo: Records  # [U] UNDO
+    sites: Records  # [N] SITE, the trial of the routes over one switch
     hosts: IntArray  # [V] a trial placement
 
 
-_KNOWN: weakref.WeakKeyDictionary[Routes, Model] = weakref.WeakKeyDictionary()
+class Seen(NamedTuple):
+    """What feasibility and features need of a state and a forecast."""
+
+    hosts: IntArray  # [V]
+    ends: IntArray  # [E] switches
+    offered_mbps: FloatArray  # [C]
+    forecast_mbps: FloatArray  # [C]
+    link_mbps: FloatArray  # [2L]
+    background: FloatArray  # [2L] load that is not ours; written by `twin.feature_kernels.model_seen`
+    servers: Records  # [S] SEEN_SERVER
+    vnfs: Records  # [V] SEEN_VNF
+    chains: Records  # [C] SEEN_CHAIN
+
+
+_KNOWN: weakref.WeakKeyDictionary[Routes, tuple[Tables, Model]] = weakref.WeakKeyDictionary()
 
 
 def model(scenario: Scenario, routes: Routes) -> Model:
     """The model of a scenario on these routes, built once per `Routes`."""
-    known = _KNOWN.get(routes)
-    if known is None or known.t is not tables(scenario):
-        known = _KNOWN[routes] = _build(scenario, routes)
-    return known
-
-
-def _build(scenario: Scenario, routes: Routes) -> Model:
     t = tables(scenario)
+    known = _KNOWN.get(routes)
+    if known is None or known[0] is not t:
+        known = _KNOWN[routes] = (t, _build(scenario, t, routes))
+    return known[1]
+
+
+def _records(kind: np.dtype[np.void], columns: dict[str, FloatArray | IntArray]) -> Records:
+    rows = np.zeros(len(next(iter(columns.values()))), dtype=kind)
+    for name in kind.names or ():
+        rows[name] = columns[name]
+    return rows
+
+
+def _build(scenario: Scenario, t: Tables, routes: Routes) -> Model:
     links, servers, ends = 2 * len(scenario.links), len(scenario.servers), len(scenario.endpoints)
-    bandwidth = np.repeat(t.bandwidth_mbps, 2)
-    access, access_ends = np.full(servers, t.access_mbps), np.full(2 * ends, t.access_mbps)
     first, crossed = routes.crossed
     return Model(
-        t=t,
-        first_access=links,
-        first_cpu=links + servers,
-        first_up=links + 2 * servers,
-        first_down=links + 2 * servers + ends,
-        capacity=np.concatenate([bandwidth, access, t.cpu_cores, access_ends]),
-        scale=np.concatenate([1.0 / bandwidth, 2.0 / access, np.ones(servers), 1.0 / access_ends]),
-        hops_ms=(2.0 + 2.0 * np.diff(t.chain_first)) * t.access_delay_ms,
+        period_s=t.period_s,
+        tau_delay=t.tau_delay,
+        tau_energy=t.tau_energy,
+        access=links,
+        cpu=links + servers,
+        up=links + 2 * servers,
+        down=links + 2 * servers + ends,
+        greatest_peak_w=float(t.peak_w.max()),
+        all_peaks_w=float(t.peak_w.sum()),
+        most_cores=float(t.cpu_cores.max()),
+        most_mb=float(t.memory_mb.max()),
+        mean_cores=float(t.cpu_cores.mean()),
+        mean_limit_ms=float(t.max_delay_ms.mean()),
+        mean_link_mbps=float(t.bandwidth_mbps.mean()) if links else t.access_mbps,
+        servers=_server_records(t),
+        vnfs=_vnf_records(t),
+        chains=_chain_records(t),
+        resources=_resource_records(t, ends),
         route_ms=routes.delay_ms,
         route_first=first,
         route_links=crossed,
-        background=np.zeros(links),
+        quiet=np.zeros(links),
     )
+
+
+def _server_records(t: Tables) -> Records:
+    same = {name: getattr(t, name) for name in SERVER.names or () if name in t._fields}
+    return _records(SERVER, {**same, "switch": t.server_switch, "core": t.server_core, "cores": t.cpu_cores})
+
+
+def _vnf_records(t: Tables) -> Records:
+    same = {name: getattr(t, name) for name in ("cpu_base", "cpu_per_mbps", "state_mb", "service_ms")}
+    return _records(VNF, {**same, "chain": t.vnf_chain, "memory_mb": t.vnf_memory_mb})
+
+
+def _chain_records(t: Tables) -> Records:
+    same = {name: getattr(t, name) for name in ("ingress", "egress", "max_delay_ms", "packet_kbit")}
+    hops_ms = (2.0 + 2.0 * np.diff(t.chain_first)) * t.access_delay_ms
+    return _records(CHAIN, {**same, "first": t.chain_first[:-1], "last": t.chain_first[1:], "hops_ms": hops_ms})
+
+
+def _resource_records(t: Tables, ends: int) -> Records:
+    bandwidth, servers = np.repeat(t.bandwidth_mbps, 2), len(t.cpu_cores)
+    access, access_ends = np.full(servers, t.access_mbps), np.full(2 * ends, t.access_mbps)
+    capacity = np.concatenate([bandwidth, access, t.cpu_cores, access_ends])
+    # A VNF's packets cross its server's access link twice: in and out.
+    scale = np.concatenate([1.0 / bandwidth, 2.0 / access, np.ones(servers), 1.0 / access_ends])
+    return _records(RESOURCE, {"capacity": capacity, "scale": scale})
 
 
 def work(m: Model) -> Work:
     """Fresh scratch for one thread."""
-    size, switches, chains, servers = len(m.capacity), len(m.route_ms), len(m.hops_ms), len(m.t.cpu_cores)
-    undos = 4 * switches + 4
+    switches = len(m.route_ms)
     return Work(
-        load=np.zeros(size),
-        weighted=np.zeros(size),
-        total=np.zeros(size),
-        own=np.zeros(size),
-        unit_ms=np.zeros(size),
-        base=np.zeros(size),
-        chain_ms=np.zeros(chains),
-        weight=np.zeros(chains),
-        hosted=np.zeros(servers, dtype=np.int64),
-        memory_mb=np.zeros(servers),
-        undo_at=np.zeros(undos, dtype=np.int64),
-        undo=np.zeros((undos, 4)),
-        site=np.zeros((switches, 6)),
-        site_of=np.zeros(switches, dtype=np.int64),
-        hosts=np.zeros(len(m.t.vnf_chain), dtype=np.int64),
+        passed=np.zeros(len(m.resources), dtype=PASSED),
+        chains=np.zeros(len(m.chains), dtype=WEIGHED),
+        servers=np.zeros(len(m.servers), dtype=HOSTED),
+        undo=np.zeros(4 * switches + 4, dtype=UNDO),
+        sites=np.zeros(switches, dtype=SITE),
+        hosts=np.zeros(len(m.vnfs), dtype=np.int64),
     )
+
+
+def changes(m: Model) -> Records:
+    """Room for the trial of every move: [V, S] CHANGE."""
+    return np.zeros((len(m.vnfs), len(m.servers)), dtype=CHANGE)

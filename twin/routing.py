@@ -79,30 +79,35 @@ class Routes:
     @cached_property
     def crossed(self) -> tuple[IntArray, IntArray]:
         """The directed links of all routes: those from a to b are links[starts[a·N + b] : starts[a·N + b + 1]]."""
-        starts, links = _concatenate(self.previous, self.link_of)
+        size = len(self.switch_ids)
+        starts = np.zeros(size * size + 1, dtype=np.int64)
+        _count_hops(self.previous, starts)
+        links = np.empty(starts[-1], dtype=np.int64)
+        _list_links(self.previous, self.link_of, starts, links)
         return starts, links
 
 
 @compiled
-def _concatenate(previous: IntArray, link_of: IntArray) -> tuple[IntArray, IntArray]:
+def _count_hops(previous: IntArray, starts: IntArray) -> None:
     size = previous.shape[0]
-    starts = np.zeros(size * size + 1, dtype=np.int64)
     for a in range(size):
         for b in range(size):
-            hops = 0
-            at = b
+            hops, at = 0, b
             while at != a and previous[a, at] >= 0:
                 at = previous[a, at]
                 hops += 1
             starts[a * size + b + 1] = starts[a * size + b] + hops
-    links = np.empty(starts[-1], dtype=np.int64)
+
+
+@compiled
+def _list_links(previous: IntArray, link_of: IntArray, starts: IntArray, links: IntArray) -> None:
+    size = previous.shape[0]
     for a in range(size):
         for b in range(size):
             at = b
             for i in range(starts[a * size + b + 1] - 1, starts[a * size + b] - 1, -1):
                 links[i] = link_of[previous[a, at], at]
                 at = previous[a, at]
-    return starts, links
 
 
 def compute_routes(scenario: Scenario, link_up: BoolArray, link_delay_ms: FloatArray) -> Routes:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.compiled import compiled
+from twin.compiled import compiled, inner
 from twin.scenario import BurstTraffic, ConstantTraffic, DiurnalTraffic, Scenario, Traffic
 from twin.state import FloatArray, IntArray
 from twin.tables import configured_switches
@@ -63,7 +63,7 @@ def _row(traffic: Traffic) -> tuple[int, list[float]]:
     return _TRACE, []
 
 
-@compiled
+@inner
 def _mix(word: np.uint64) -> np.uint64:
     word = word + np.uint64(0x9E3779B97F4A7C15)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -71,7 +71,7 @@ def _mix(word: np.uint64) -> np.uint64:
     return word ^ (word >> np.uint64(31))
 
 
-@compiled
+@inner
 def uniform(seed: int, chain: int, slot: int, stream: int) -> float:
     """A number in (0, 1) that depends on nothing but its arguments; the same as `twin.traffic.uniform`."""
     word = _mix(_mix(np.uint64(seed)) ^ np.uint64(chain))
@@ -79,7 +79,7 @@ def uniform(seed: int, chain: int, slot: int, stream: int) -> float:
     return (float(word >> np.uint64(11)) + 0.5) / 9007199254740992.0
 
 
-@compiled
+@inner
 def normal(seed: int, chain: int, slot: int, stream: int) -> float:
     """A standard normal number from streams `stream` and `stream + 1`."""
     radius = math.sqrt(-2.0 * math.log(uniform(seed, chain, slot, stream)))
@@ -109,10 +109,11 @@ def offer(p: Profiles, seed: int, scale: FloatArray, t_s: float, out: FloatArray
         out[c] = max(0.0, mbps) * scale[c]
 
 
-@compiled
+@inner
 def locate(p: Profiles, t_s: float, ends: IntArray) -> None:
     """The switch of every endpoint [E] at `t_s`."""
-    ends[:] = p.home
+    for e in range(len(ends)):
+        ends[e] = p.home[e]
     for i in range(len(p.roam_s)):
         if p.roam_s[i] <= t_s:
             ends[p.roam_endpoint[i]] = p.roam_switch[i]

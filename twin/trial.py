@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin.feature_kernels import find_background
+from twin.feature_kernels import model_seen
+from twin.forecast import Forecast
 from twin.kernels import measure, settled_power_w
-from twin.model import Model, Work, model, work
-from twin.move_kernels import COLUMNS, MEAN_MS, POWER_W, trial_moves
-from twin.refusal_kernels import COOLDOWN, FEASIBLE, IN_FLIGHT, Readings
+from twin.model import SEEN_CHAIN, SEEN_SERVER, SEEN_VNF, Model, Records, Seen, Work, changes, model, work
+from twin.move_kernels import trial_moves
+from twin.refusal_kernels import COOLDOWN, FEASIBLE, IN_FLIGHT
 from twin.routing import Routes
 from twin.samples import Quantity
 from twin.scenario import Scenario
@@ -22,26 +23,26 @@ from twin.state import FloatArray, IntArray, NetworkState
 class Trial:
     """The present placement measured on the model, and what every move would change.
 
-    `mean_ms` and `power_w` are the modelled mean delay and settled total power now; `changes` [V, S, 7] has the
-    columns named in `twin.move_kernels`; `background` [2L] is load on the links that is not ours.
+    `mean_ms` and `power_w` are the modelled mean delay and settled total power now; `changes` [V, S] are records
+    described in `twin.move_kernels`.
     """
 
     model: Model
     work: Work
-    background: FloatArray
+    seen: Seen
     mean_ms: float
     power_w: float
-    changes: FloatArray
+    changes: Records
 
     @property
     def delay_change_ms(self) -> FloatArray:
         """Change [V, S] of the traffic-weighted mean delay."""
-        return self.changes[:, :, MEAN_MS]
+        return np.asarray(self.changes["mean_ms"], dtype=np.float64)
 
     @property
     def power_change_w(self) -> FloatArray:
         """Change [V, S] of total power once the network has settled."""
-        return self.changes[:, :, POWER_W]
+        return np.asarray(self.changes["power_w"], dtype=np.float64)
 
 
 def try_moves(
@@ -54,44 +55,58 @@ def try_moves(
 ) -> Trial:
     """Tries every move under the traffic that was read, or under `offered_mbps` [C], such as a forecast."""
     m = model(scenario, routes)
-    w = work(m)
-    hosts, ends = state.vnf_server, state.endpoint_switch
-    background = np.zeros_like(m.background)
-    measure(m, hosts, state.offered_mbps, ends, background, w)
-    find_background(m, w, state.link_load_mbps.ravel(), background)
-    offered = state.offered_mbps if offered_mbps is None else np.asarray(offered_mbps, dtype=np.float64)
-    mean_ms = measure(m, hosts, offered, ends, background, w)
-    changes = np.zeros((len(hosts), len(scenario.servers), COLUMNS))
-    trial_moves(m, hosts, offered, ends, link_limit, w, changes)
-    return Trial(m, w, background, mean_ms, settled_power_w(m, w), changes)
+    w, seen, found = work(m), see(scenario, m, state), changes(m)
+    mean_ms, offered = model_seen(m, seen, w), seen.offered_mbps
+    if offered_mbps is not None:
+        offered = np.asarray(offered_mbps, dtype=np.float64)
+        mean_ms = measure(m, seen.hosts, offered, seen.ends, seen.background, w)
+    trial_moves(m, seen.hosts, offered, seen.ends, link_limit, w, found)
+    return Trial(m, w, seen, mean_ms, settled_power_w(m, w), found)
 
 
-def readings(
+def see(
     scenario: Scenario,
     m: Model,
     state: NetworkState,
+    forecast: Forecast | None = None,
     *,
     stale_after_s: float = float("inf"),
-    cooldown_s: float = 0.0,
-    moved_at_s: Mapping[str, float] | None = None,
-    in_flight: frozenset[str] = frozenset(),
-) -> Readings:
-    """What feasibility and features need of a state besides placement and traffic."""
-    return Readings(
-        server_cores=state.server_cpu * m.t.cpu_cores,
-        server_memory_mb=state.server_memory * m.t.memory_mb,
-        vnf_cores=state.vnf_cpu_cores,
-        vnf_memory_mb=state.vnf_memory_mb,
-        server_up=state.server_up,
-        server_stale=state.stale(Quantity.SERVER_CPU, limit_s=stale_after_s),
-        chain_stale=state.stale(Quantity.CHAIN_OFFERED, limit_s=stale_after_s),
-        vnf_blocked=_blocked(scenario, state.at_s, cooldown_s, moved_at_s or {}, in_flight),
+    blocked: IntArray | None = None,
+) -> Seen:
+    """What feasibility and features need of a state; without a forecast, that of persistence. `blocked` [V]: codes."""
+    servers, vnfs, chains = (
+        np.zeros(len(rows), dtype=kind)
+        for rows, kind in ((m.servers, SEEN_SERVER), (m.vnfs, SEEN_VNF), (m.chains, SEEN_CHAIN))
+    )
+    servers["awake"], servers["up"], servers["power_w"] = state.awake, state.server_up, state.server_power_w
+    servers["cores"] = state.server_cpu * m.servers["cores"]
+    servers["memory_mb"] = state.server_memory * m.servers["memory_mb"]
+    servers["stale"] = state.stale(Quantity.SERVER_CPU, limit_s=stale_after_s)
+    servers["age"] = state.age_s[Quantity.SERVER_CPU] / scenario.period_s
+    vnfs["blocked"] = FEASIBLE if blocked is None else blocked
+    vnfs["cores"], vnfs["memory_mb"] = state.vnf_cpu_cores, state.vnf_memory_mb
+    chains["stale"] = state.stale(Quantity.CHAIN_OFFERED, limit_s=stale_after_s)
+    chains["age"] = state.age_s[Quantity.CHAIN_OFFERED] / scenario.period_s
+    chains["delay_ms"], chains["loss"] = state.chain_delay_ms, state.chain_loss
+    chains["spread_mbps"] = 0.0 if forecast is None else forecast.spread_mbps.mean(axis=0)
+    expected = state.offered_mbps if forecast is None else forecast.offered_mbps.mean(axis=0)
+    return Seen(
+        hosts=state.vnf_server,
+        ends=state.endpoint_switch,
+        offered_mbps=state.offered_mbps,
+        forecast_mbps=np.ascontiguousarray(expected, dtype=np.float64),
+        link_mbps=np.ascontiguousarray(state.link_load_mbps).ravel(),
+        background=np.zeros(m.access),
+        servers=servers,
+        vnfs=vnfs,
+        chains=chains,
     )
 
 
-def _blocked(
+def blocked_vnfs(
     scenario: Scenario, now_s: float, cooldown_s: float, moved_at_s: Mapping[str, float], in_flight: frozenset[str]
 ) -> IntArray:
+    """Code [V] of the VNFs that may not move now: their chain's move is in flight, or they moved lately."""
     codes = np.full(len(scenario.vnfs), FEASIBLE, dtype=np.int64)
     for i, vnf in enumerate(scenario.vnfs):
         if vnf.chain in in_flight:
