@@ -94,7 +94,8 @@ class Runtime:
             eventlet.spawn(self._set_up),
             eventlet.spawn(self._repeat, self.service.beat, BEAT_S),
             eventlet.spawn(self._repeat, self.service.poll, POLL_S),
-            eventlet.spawn(self._repeat, self.service.measure_barrier, POLL_S),
+            # half a period off the poll: it is to measure a barrier, not the statistics before it
+            eventlet.spawn_after(POLL_S / 2, self._repeat, self.service.measure_barrier, POLL_S),
             eventlet.spawn(self._repeat, self.service.keep, KEEP_S),
             eventlet.spawn(self._repeat, self.loop.tick, self.scenario.period_s),
         ]
