@@ -44,7 +44,10 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
-    """As `compiled`, for functions that only compiled ones call: no entry from Python, which halves compiling."""
+    """As `compiled`, for functions that only compiled ones call, which halves compiling.
+
+    They have no entry from Python: to call one from there crashes the process.
+    """
     jit = _jit(
         cache=True,
         nogil=True,

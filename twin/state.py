@@ -7,6 +7,7 @@ age of every reading, are ours (docs/model.md, "State").
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,8 @@ class StateBuilder:
 
     The same samples in the same order give the same state bit for bit, live or replayed. What was never read has the
     scenario's value (configured link delay, initial placement, mean of the traffic's profile) and an infinite age, so
-    that a caller can tell. Samples of unknown subjects, and those that are not finite, are counted in `ignored`.
+    that a caller can tell. Samples of unknown subjects or of places that the scenario has not, and those that are not
+    finite, are counted in `ignored`.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -70,17 +72,22 @@ class StateBuilder:
         self._index = _subjects(scenario)
         self._values = {q: _defaults(scenario, q) for q in Quantity}
         self._read_at = {q: np.full(len(self._index[q]), -np.inf) for q in Quantity}
-        self._idle_since = np.full(len(scenario.servers), np.nan)
+        self._places = {Quantity.VNF_HOST: len(scenario.servers), Quantity.ENDPOINT_SWITCH: len(scenario.switches)}
 
     def add(self, samples: Iterable[Sample]) -> None:
         """Takes samples in; an older reading never replaces a newer one."""
         for sample in samples:
             row = self._index[sample.quantity].get(sample.subject)
-            if row is None or not np.isfinite(sample.value):
+            if row is None or not self._sound(sample):
                 self.ignored += 1
             elif sample.at_s >= self._read_at[sample.quantity][row]:
                 self._values[sample.quantity][row] = sample.value
                 self._read_at[sample.quantity][row] = sample.at_s
+
+    def _sound(self, sample: Sample) -> bool:
+        if not math.isfinite(sample.value):
+            return False
+        return sample.quantity not in self._places or 0 <= sample.value < self._places[sample.quantity]
 
     def build(self, now_s: float) -> NetworkState:
         """The state at `now_s` (seconds on the samples' clock)."""

@@ -109,7 +109,7 @@ def offer(p: Profiles, seed: int, scale: FloatArray, t_s: float, out: FloatArray
         out[c] = max(0.0, mbps) * scale[c]
 
 
-@inner
+@compiled
 def locate(p: Profiles, t_s: float, ends: IntArray) -> None:
     """The switch of every endpoint [E] at `t_s`."""
     for e in range(len(ends)):
