@@ -52,7 +52,7 @@ class ThresholdPolicy:
 
     name = "threshold"
 
-    def __init__(self, *, limit: float = 0.7) -> None:
+    def __init__(self, *, limit: float = 0.5) -> None:
         self.limit = limit
         self._lookahead = Lookahead()
 

@@ -9,7 +9,7 @@ import torch
 
 from agent.a2c import A2CConfig, Rollout, draw
 from agent.actions import legal_actions
-from agent.network import ObservationTensors, PolicyNetwork, tensors
+from agent.network import ObservationTensors, PolicyNetwork, cachefuls, tensors
 from twin.fast import BatchObservation, BatchSim
 from twin.features import Observation
 from twin.scenario import Scenario
@@ -67,7 +67,7 @@ class Collector:
         seen, actions, rewards, values, cuts = [], [], [], [], []
         finals: dict[int, torch.Tensor] = {}
         for slot in range(self._config.n_steps):
-            logits, value = self._network(self._seen)
+            logits, value = self._scored(self._seen)
             action = draw(logits, self._rng)
             seen.append(self._seen)
             values.append(value)
@@ -76,12 +76,17 @@ class Collector:
             rewards.append(reward)
             cuts.append(cut)
             if final is not None:
-                finals[slot] = self._network(final)[1]
-        successors = [*values[1:], self._network(self._seen)[1]]
+                finals[slot] = self._scored(final)[1]
+        successors = [*values[1:], self._scored(self._seen)[1]]
         for slot, final_value in finals.items():
             successors[slot] = torch.where(cuts[slot], final_value, successors[slot])
         stacked = (torch.stack(part) for part in (actions, rewards, values, successors, cuts))
         return Rollout(_stacked(seen), *stacked)
+
+    def _scored(self, seen: ObservationTensors) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = [self._network(ObservationTensors(*(field[rows] for field in seen))) for rows in cachefuls(seen)]
+        logits, values = zip(*parts, strict=True)
+        return torch.cat(logits), torch.cat(values)
 
     def _step(
         self, actions: np.ndarray

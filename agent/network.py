@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,16 @@ class ObservationTensors(NamedTuple):
     pair: Tensor
     glob: Tensor
     mask: Tensor
+
+
+_CACHED_PAIRS = 8192  # an embedding of 32 floats per pair is then 1 MB; all at once is 2.5 times slower
+
+
+def cachefuls(observations: ObservationTensors) -> Iterator[slice]:
+    """Slices of the batch axis such that a slice's pairs fit the processor's cache together."""
+    batch, vnfs, servers = observations.mask.shape
+    size = max(1, _CACHED_PAIRS // (vnfs * servers))
+    return (slice(first, first + size) for first in range(0, batch, size))
 
 
 @dataclass(frozen=True, slots=True)
