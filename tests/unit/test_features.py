@@ -106,6 +106,12 @@ def test_waking_and_emptying_are_told() -> None:
     np.testing.assert_array_equal(pair(observation, "empties"), [[0, 1, 1], [0, 0, 0], [0, 0, 0]])
 
 
+def test_a_host_that_is_read_as_asleep_is_not_woken_by_staying() -> None:
+    asleep = Sample(0.0, "s1", Quantity.SERVER_AWAKE, 0.0)
+    observation = seen(line(), state_with(line(), np.array([4.0, 2.0]), s1=asleep))
+    np.testing.assert_array_equal(pair(observation, "wakes")[:, 0], [0, 1, 1])
+
+
 def test_the_forecast_changes_the_forecast_features_only() -> None:
     scenario = load_scenario("small")
     state = state_of(scenario)
