@@ -168,3 +168,21 @@ def test_every_name_makes_a_policy_and_no_other_does() -> None:
     assert [make_policy(name).name for name in BASELINE_NAMES] == list(BASELINE_NAMES)
     with pytest.raises(InputError, match="unknown baseline 'best'"):
         make_policy("best")
+
+
+def test_a_server_that_keeps_one_vnf_is_not_freed(scenario: Scenario) -> None:
+    hosts = [Sample(0.0, v.id, Quantity.VNF_HOST, 0.0 if i < 2 else 4.0) for i, v in enumerate(scenario.vnfs)]
+    view = view_of(scenario, *hosts)
+    assert "frees" not in reason(view, 0, 4, Lookahead().prediction(view, 0, 4))
+
+
+def test_threshold_goes_only_where_the_mask_allows(scenario: Scenario) -> None:
+    view = view_of(scenario, Sample(0.0, "e2", Quantity.SERVER_CPU, 0.095))
+    vnf = scenario.vnf_index["video.monitor"]
+    assert scenario.placement["video.monitor"] == "e2"
+    for server in np.flatnonzero(view.mask[vnf]):
+        only = np.zeros_like(view.mask)
+        only[vnf, server] = True
+        move = ThresholdPolicy().decide(replace(view, mask=only))
+        assert isinstance(move, Move)
+        assert (move.vnf, move.target) == ("video.monitor", scenario.servers[int(server)].id)
