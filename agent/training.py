@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from twin.checkpoint import Checkpoint, save_checkpoint
 from twin.fast import BatchSim
 from twin.features import GLOBAL_FEATURES, PAIR_FEATURES, SCHEMA_HASH, SERVER_FEATURES, VNF_FEATURES, Observation
 from twin.scenario import Scenario
+from twin.state import FloatArray
 
 DEFAULTS = A2CConfig()
 SIZES = FeatureSizes(len(VNF_FEATURES), len(SERVER_FEATURES), len(PAIR_FEATURES), len(GLOBAL_FEATURES))
@@ -34,6 +35,8 @@ EPISODE_SLOTS = 64
 VALIDATION_SEED, VALIDATION_RUNS, VALIDATION_SLOTS = 500_000, 16, 60
 VALIDATIONS = 10
 # Evaluation uses seeds below the validation seeds, training those from here on: no traffic is shared.
+CALM_MARGINS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+CALM_LOSS = 0.002  # λ per slot that sparing needless moves may cost
 _TRAINING_SEED, _SEED_SPAN, _SCENARIO_SPAN = 1_000_000, 1_000_000, 50_000
 
 
@@ -103,7 +106,9 @@ def train(
         if (done + 1) % max(1, rounds // VALIDATIONS) == 0 or done + 1 == rounds:
             run.validate()
         progress(Progress(run.steps, rounds * config.batch * config.n_steps, reward, run.newest, losses))
-    return TrainedPolicy(run.best, tuple(s.name for s in scenarios), seed, run.steps, config, tuple(run.validations))
+    return TrainedPolicy(
+        calm(scenarios, run.best), tuple(s.name for s in scenarios), seed, run.steps, config, tuple(run.validations)
+    )
 
 
 class _Run:
@@ -155,14 +160,41 @@ class _Run:
         self.validations.append((self.steps, score))
 
 
-def validation_score(scenario: Scenario, function: PolicyFunction) -> float:
+def calm(scenarios: Sequence[Scenario], function: PolicyFunction) -> PolicyFunction:
+    """The policy with the greatest margin in favour of *stay* that costs at most `CALM_LOSS` on the validation seeds,
+    both where runs start as the files say and where they start anywhere.
+
+    Moves that gain next to nothing cost next to nothing in the model; on a live network each is a risk.
+    """
+    before = _calm_scores(scenarios, function)
+    for calmer in reversed(_calmer(function)):
+        if (_calm_scores(scenarios, calmer) >= before - CALM_LOSS).all():
+            return calmer
+    return function
+
+
+def _calm_scores(scenarios: Sequence[Scenario], function: PolicyFunction) -> FloatArray:
+    """Mean λ per slot, [2]: from the files' start, from anywhere."""
+    scores = [[validation_score(s, function, randomise=randomise) for s in scenarios] for randomise in (False, True)]
+    result: FloatArray = np.array(scores).mean(axis=1)
+    return result
+
+
+def _calmer(function: PolicyFunction) -> list[PolicyFunction]:
+    """The policy with ever greater margins added to the logit of *stay*."""
+    name = "stay.2.bias"
+    biases = [function.weights[name] + np.float32(margin) for margin in CALM_MARGINS]
+    return [replace(function, weights={**function.weights, name: bias}) for bias in biases]
+
+
+def validation_score(scenario: Scenario, function: PolicyFunction, *, randomise: bool = False) -> float:
     """Mean λ per slot of the likeliest actions on the validation seeds."""
-    return play(scenario, function, seed=VALIDATION_SEED, runs=VALIDATION_RUNS, slots=VALIDATION_SLOTS)
+    sim = BatchSim(scenario, VALIDATION_RUNS, VALIDATION_SEED, randomise=randomise, slots=VALIDATION_SLOTS)
+    return play(sim, function, slots=VALIDATION_SLOTS)
 
 
-def play(scenario: Scenario, function: PolicyFunction, *, seed: int, runs: int, slots: int) -> float:
-    """Mean λ per slot over `runs` runs of `slots` slots of the scenario as in its file, with seeds `seed` and up."""
-    sim = BatchSim(scenario, runs, seed, randomise=False, slots=slots)
+def play(sim: BatchSim, function: PolicyFunction, *, slots: int) -> float:
+    """Mean λ per slot over all instances of a simulator, from a reset, the likeliest action in every slot."""
     seen, total = sim.reset(), 0.0
     for _ in range(slots):
         actions = function(Observation(**seen)).logits.argmax(axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 
 from agent.a2c_policy import load_policy, shipped_policies
 from agent.baselines import GreedyPolicy, StayPolicy
+from agent.decision import Policy
 from agent.evaluation import compare
-from agent.training import DEFAULTS, VALIDATION_SEED, Progress, play, train, validation_score
+from agent.policy import PolicyFunction
+from agent.training import CALM_LOSS, DEFAULTS, Progress, calm, play, train, validation_score
+from twin.fast import BatchSim
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 
@@ -43,7 +47,7 @@ def test_progress_is_told_and_the_best_validation_is_what_comes_back(scenario: S
     assert [p.steps for p in seen] == sorted({p.steps for p in seen})
     best = max(score for _, score in trained.validations)
     assert len({score for _, score in trained.validations}) > 1
-    assert validation_score(scenario, trained.function) == pytest.approx(best)
+    assert best - CALM_LOSS <= validation_score(scenario, trained.function) <= best + 1e-6
 
 
 def test_several_scenarios_train_one_policy(scenario: Scenario, tmp_path: Path) -> None:
@@ -57,21 +61,40 @@ def test_training_goes_on_from_another_policy(scenario: Scenario) -> None:
     untouched = replace(QUICK, learning_rate=0.0)
     second = train(scenario, seed=1, real_steps=512, config=untouched, start=first).function
     for name, tensor in first.weights.items():
-        np.testing.assert_array_equal(tensor, second.weights[name])
+        if name != "stay.2.bias":  # set afterwards, by `calm`
+            np.testing.assert_array_equal(tensor, second.weights[name])
+
+
+def test_the_greatest_margin_that_is_free_both_ways_is_taken(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = load_policy("small").function
+    base = float(shipped.weights["stay.2.bias"][0])
+    filed = {0: 0.5, 1: 0.5, 2: 0.4995, 3: 0.4985, 4: 0.4981, 5: 0.497, 6: 0.3}
+    anywhere = {0: 0.4, 1: 0.4, 2: 0.4, 3: 0.3985, 4: 0.39, 5: 0.4, 6: 0.4}
+
+    def score(_: Scenario, function: PolicyFunction, *, randomise: bool) -> float:
+        return (anywhere if randomise else filed)[round(float(function.weights["stay.2.bias"][0]) - base)]
+
+    monkeypatch.setattr("agent.training.validation_score", score)
+    assert calm([scenario], shipped).weights["stay.2.bias"][0] == pytest.approx(base + 3.0)
+    monkeypatch.setattr("agent.training.CALM_LOSS", 0.0)
+    assert calm([scenario], shipped).weights["stay.2.bias"][0] == pytest.approx(base + 1.0)
 
 
 @pytest.mark.slow
 def test_a_minute_of_training_from_nothing_beats_stay_by_far(scenario: Scenario) -> None:
     """Without the greedy start: what is learnt here is learnt."""
     trained = train(scenario, seed=3, real_steps=40_000, config=replace(QUICK, gain_prior=0.0))
-    assert play(scenario, trained.function, seed=VALIDATION_SEED + 100, runs=16, slots=30) > 0.35
+    held_out = BatchSim(scenario, 16, HELD_OUT[0], randomise=False, slots=30)
+    assert play(held_out, trained.function, slots=30) > 0.35
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "medium"])
 def test_the_shipped_policy_beats_stay_by_far_and_greedy_at_least_ties(name: str) -> None:
     """On seeds that neither training nor validation saw, by the road of a live run with its telemetry noise."""
-    makers = {
+    makers: dict[str, Callable[[int], Policy]] = {
         "stay": lambda seed: StayPolicy(),
         "greedy": lambda seed: GreedyPolicy(),
         "a2c": lambda seed: load_policy(name),

@@ -21,6 +21,7 @@ from agent.network import PolicyNetwork
 from agent.rollout import play
 from agent.training import SIZES
 from agent.training import play as play_batch
+from twin.fast import BatchSim
 from twin.feasibility import Limits
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
@@ -127,7 +128,7 @@ def test_a_policy_scores_alike_in_the_readable_and_the_compiled_simulator(scenar
     policy = A2CPolicy(function, trained_on="nothing")
     played = list(play(world, policy, slots=12, clock=_clock))
     assert sum(isinstance(slot.decision, Move) for slot in played) > 3
-    compiled = play_batch(scenario, function, seed=77, runs=1, slots=12)
+    compiled = play_batch(BatchSim(scenario, 1, 77, randomise=False, slots=12), function, slots=12)
     assert summarise(played, scenario).objective == pytest.approx(compiled, abs=1e-4)
 
 
