@@ -291,8 +291,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         manager.main(args=None if args is None else list(args), prog="ryu-manager")
     except VnftwinError as error:
-        print(f"ryu-manager: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        sys.exit(f"ryu-manager: {error}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Telemetry:
         self.scenario = scenario
         self.discovery = Discovery(scenario, signer)
         self.delays = LinkDelays(scenario, signer)
-        self.probes = ChainProbes(scenario, signer)
+        self.probes = ChainProbes(scenario, signer, padded=True)  # as large as what they stand for
         self._loads = LinkLoads(scenario)
         self._offered = OfferedTraffic(scenario)
         self._samples: list[Sample] = []

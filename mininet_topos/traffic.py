@@ -233,6 +233,7 @@ class Traffic:
             chains[traffic.chain.id] = {
                 "sent": ledger.sent, "received": ledger.received, "window_received": window.count,
                 "delay_ms": window.mean if window.count else None, "delay_p95_ms": window.p95 if window.count else None,
+                "delay_p50_ms": window.p50 if window.count else None,
                 "rate_pps": traffic.pacer.rate_pps, "silence_ms": recent.silence_ms, "pause_ms": recent.pause_ms,
             }  # fmt: skip
         self._series.add(t_s, chains, idle)
