@@ -23,6 +23,7 @@ __all__ = [
     "LinkUp", "LldpArrival", "LldpFrame", "LldpIn", "Port", "SwitchJoined", "SwitchLeft", "UnknownSwitch",
 ]  # fmt: skip
 
+
 @dataclass(frozen=True, slots=True)
 class SwitchJoined:
     switch: str
@@ -118,7 +119,7 @@ class Discovery:
         if not switch:
             return [UnknownSwitch(dpid)] if self._first_time(dpid) else []
         events = self.switch_left(dpid)
-        self._ports[switch] = {port.number: port for port in ports }
+        self._ports[switch] = {port.number: port for port in ports}
         for link in self.scenario.links:
             if switch in (link.a, link.b):
                 self._expected_since_s[link.id] = now_s

@@ -65,10 +65,10 @@ class Display(Watcher):
 
 def status_line(elapsed_s: float, summary: Mapping[str, Any]) -> str:
     """One line that says how the network does now."""
+    never = f"never migrating {ms(summary['stay_delay_ms'])} ms, {summary['stay_power_w']:.0f} W modelled"
+    power = f"power {summary['power_w']:.0f} W {summary['energy_label']}"
     return (
-        f"{elapsed_s:6.1f} s  delay {ms(summary['delay_ms'])} ms measured"
-        f" (never migrating {ms(summary['stay_delay_ms'])} modelled)  power {summary['power_w']:.0f} W {summary['energy_label']} (never {summary['stay_power_w']:.0f})"
-        f"  moves {summary['moves']}"
+        f"{elapsed_s:6.1f} s  delay {ms(summary['delay_ms'])} ms measured, {power} ({never}), moves {summary['moves']}"
     )
 
 

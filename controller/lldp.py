@@ -36,9 +36,7 @@ class LldpFrame:
         lldp = frames.Lldp(f"{self.dpid:016x}".encode(), str(self.port).encode(), 120, (own,))
         src = frames.mac_text(b"\x02" + self.dpid.to_bytes(8, "big")[-4:] + bytes([self.port & 0xFF]))
         payload = frames.encode_lldp(lldp)
-        return frames.encode_ethernet(
-            frames.Ethernet(frames.LLDP_MULTICAST, src, frames.ETHERTYPE_LLDP, payload)
-        )
+        return frames.encode_ethernet(frames.Ethernet(frames.LLDP_MULTICAST, src, frames.ETHERTYPE_LLDP, payload))
 
 
 @dataclass(frozen=True, slots=True)

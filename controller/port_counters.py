@@ -49,9 +49,7 @@ class LinkLoads:
         self._stale_s = stale_s or 2 * self._window_s
         self._ports: dict[tuple[str, int], RateWindow] = {}
 
-    def add(
-        self, now_s: float, switch: str, stats: Iterable[PortCounters], adjacency: Adjacency
-    ) -> list[Sample]:
+    def add(self, now_s: float, switch: str, stats: Iterable[PortCounters], adjacency: Adjacency) -> list[Sample]:
         """Takes a whole reply in and returns the loads that it tells. `adjacency` is that of `Discovery`."""
         counters = list(stats)
         for key in self._ports.keys() - {(switch, stat.port) for stat in counters}:
@@ -84,9 +82,7 @@ class LinkLoads:
                 drops[link.id] = sum(rates.dropped_per_s for rates in known)
         return drops
 
-    def _take(
-        self, now_s: float, switch: str, stat: PortCounters, adjacency: Adjacency
-    ) -> bool:
+    def _take(self, now_s: float, switch: str, stat: PortCounters, adjacency: Adjacency) -> bool:
         counters = (stat.rx_bytes, stat.tx_bytes, stat.rx_packets, stat.tx_packets)
         if UNSUPPORTED in counters:
             return False
@@ -104,9 +100,7 @@ class LinkLoads:
                     return link.bandwidth_mbps
         return self.scenario.access.bandwidth_mbps
 
-    def _loads(
-        self, switch: str, link: Link, adjacency: Adjacency, fresh: set[int]
-    ) -> Iterator[Sample]:
+    def _loads(self, switch: str, link: Link, adjacency: Adjacency, fresh: set[int]) -> Iterator[Sample]:
         """What a reply of `switch` says of a link: what it sent, and what it received where the sender is silent."""
         if switch not in (link.a, link.b):
             return

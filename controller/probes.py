@@ -52,9 +52,7 @@ class ChainProbe:
         payload = stamp.ljust(self.frame_bytes - header, b"\0")
         if flow.proto == "udp":
             proto = frames.PROTO_UDP
-            segment = frames.encode_udp(
-                frames.Udp(src_port, flow.dst_port, payload), src=flow.src_ip, dst=flow.dst_ip
-            )
+            segment = frames.encode_udp(frames.Udp(src_port, flow.dst_port, payload), src=flow.src_ip, dst=flow.dst_ip)
         else:
             proto = frames.PROTO_TCP
             segment = frames.encode_tcp(

@@ -261,5 +261,3 @@ def _last_words(folder: Path) -> str:
     except OSError:
         return "no last words"
     return lines[-1] if lines else "no last words"
-
-

@@ -113,8 +113,8 @@ def _accepts(path: Path) -> bool:
 
 
 def _before_exec() -> None:
-    # No precedence for the switches, unlike for what emulates wires: woken for every packet alone, vswitchd took a whole
-    # core at 1,000 packets/s, where it takes a third when packets wait for it, and VNFs and controller starved.
+    # No precedence for the switches, unlike for what emulates wires: woken for every packet alone, vswitchd took a
+    # whole core at 1,000 packets/s, where it takes a third when packets wait for it, and VNFs and controller starved.
     syscalls.set_parent_death_signal(signal.SIGKILL)
 
 

@@ -1,9 +1,9 @@
 """One tree of errors; each knows the exit code of the command it ends.
 
-    VnftwinError            1   something failed while running
-    ├── InputError          2   what the user gave is wrong; nothing was changed
-    │   └── ScenarioError   2   a scenario file, with every problem in it at once
-    └── EnvironmentLack     1   this machine lacks something; says the command that mends it
+VnftwinError            1   something failed while running
+├── InputError          2   what the user gave is wrong; nothing was changed
+│   └── ScenarioError   2   a scenario file, with every problem in it at once
+└── EnvironmentLack     1   this machine lacks something; says the command that mends it
 """
 
 from __future__ import annotations

@@ -101,9 +101,7 @@ class StateBuilder:
         hosting = np.bincount(vnf_server, minlength=len(cores)).astype(bool)
         return NetworkState(
             at_s=now_s,
-            placement=Placement(
-                {vnf.id: scenario.servers[vnf_server[i]].id for i, vnf in enumerate(scenario.vnfs)}
-            ),
+            placement=Placement({vnf.id: scenario.servers[vnf_server[i]].id for i, vnf in enumerate(scenario.vnfs)}),
             awake=value[Quantity.SERVER_AWAKE] > 0.5,
             hosting=hosting,
             server_up=value[Quantity.SERVER_UP] > 0.5,

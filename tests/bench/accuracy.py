@@ -66,12 +66,14 @@ def report(console: Console, readings: Readings, cpu_idle: float) -> None:
     for link, values in readings.links.items():
         known = [v for v in values if v is not None]
         found = median(known) if known else float("nan")
-        links.add_row(link, f"{readings.configured[link]:.1f}", f"{found:.2f}", f"{found - readings.configured[link]:+.2f}")
+        wanted = readings.configured[link]
+        links.add_row(link, f"{wanted:.1f}", f"{found:.2f}", f"{found - wanted:+.2f}")
     console.print(links)
     chains = Table("chain", "probes ms", "ledger ms", "difference ms", "%", title="Chain delay, medians over the run")
     for chain, values in readings.probes.items():
         probe, truth = median(values), median(readings.ledger[chain])
-        chains.add_row(chain, f"{probe:.2f}", f"{truth:.2f}", f"{probe - truth:+.2f}", f"{100 * (probe / truth - 1):+.1f}")
+        percent = 100 * (probe / truth - 1)
+        chains.add_row(chain, f"{probe:.2f}", f"{truth:.2f}", f"{probe - truth:+.2f}", f"{percent:+.1f}")
     console.print(chains)
     console.print(f"controller: {100 * readings.cpu_share:.1f} % of a core; machine: {100 * cpu_idle:.0f} % idle")
 

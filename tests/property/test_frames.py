@@ -25,9 +25,7 @@ tlvs = st.builds(
 )
 ids = st.binary(min_size=1, max_size=255)
 lldps = st.builds(frames.Lldp, ids, ids, st.integers(0, 65535), st.lists(tlvs, max_size=3).map(tuple))
-ipv4s = st.builds(
-    frames.Ipv4, ips, ips, st.integers(0, 255), payloads, st.integers(0, 63), st.integers(0, 255), ports
-)
+ipv4s = st.builds(frames.Ipv4, ips, ips, st.integers(0, 255), payloads, st.integers(0, 63), st.integers(0, 255), ports)
 udps = st.builds(frames.Udp, ports, ports, payloads)
 tcps = st.builds(frames.Tcp, ports, ports, payloads, st.integers(0, 2**32 - 1))
 

@@ -316,7 +316,6 @@ class TestForgedFrames:
         assert lab.run(3.0) == []
         assert all(f.port != SPARE_PORT for f in lab.discovery.due(lab.now_s + 5.0) if f.switch == "edge1")
 
-
     def test_what_a_vnf_passes_on_from_a_real_port_is_ignored(self, lab: Lab) -> None:
         lab.wiring.plug(("edge1", SPARE_PORT), ("edge2", SPARE_PORT))
         lab.discovery.set_vnf_ports("edge2", {SPARE_PORT})
@@ -331,9 +330,7 @@ class TestEndpoints:
         assert lab.arp("u1", "edge1", HOST_PORT) == [EndpointLearnt("u1", "edge1", HOST_PORT)]
         assert lab.arp("u1", "edge1", HOST_PORT) == []
         assert lab.discovery.endpoint_place("u1") == ("edge1", HOST_PORT)
-        assert lab.arp("u1", "edge2", SPARE_PORT) == [
-            EndpointMoved("u1", "edge1", HOST_PORT, "edge2", SPARE_PORT)
-        ]
+        assert lab.arp("u1", "edge2", SPARE_PORT) == [EndpointMoved("u1", "edge1", HOST_PORT, "edge2", SPARE_PORT)]
         assert lab.endpoint_switch() == {"u1": "edge2"}
 
     def test_one_that_is_first_seen_elsewhere_has_moved(self, lab: Lab) -> None:
