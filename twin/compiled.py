@@ -40,7 +40,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     Without reference counting (`_nrt`): such functions write arrays but make none, and compile and run faster.
     """
-    return cast(Callable[P, R], _jit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return _compile(function)
 
 
 def inner(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,12 +48,13 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
 
     They have no entry from Python: to call one from there crashes the process.
     """
-    jit = _jit(
-        cache=True,
-        nogil=True,
-        error_model="numpy",
-        _nrt=False,
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-    )
-    return cast(Callable[P, R], jit(function))
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def _compile(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+    """Where no folder can be written (a user without a home) the result is kept in memory only."""
+    options |= {"nogil": True, "_nrt": False}
+    try:
+        return cast(Callable[P, R], _jit(cache=True, error_model="numpy", **options)(function))
+    except RuntimeError:  # numba: "no locator available"
+        return cast(Callable[P, R], _jit(error_model="numpy", **options)(function))
