@@ -36,6 +36,9 @@ class ChainKeeper:
         self.server_of: dict[str, str] = dict(scenario.placement.hosts)
         self._attached: dict[str, Attachment] = {}  # instance name -> port
         self._ports: dict[tuple[str, str], int] = {}  # also of links that are down now: their rules must be found
+        # What was worked out before, several times a second, and holds until one of its inputs changes.
+        self._in_place: dict[str, tuple[ChainSteering, ChainSteering | None]] = {}
+        self._rules: dict[str, tuple[ChainSteering, frozenset[FlowRule]]] = {}
 
     @property
     def placement(self) -> Placement:
@@ -51,7 +54,10 @@ class ChainKeeper:
 
     def learn(self, adjacency: Adjacency) -> None:
         """Takes in the ports between switches; those of links that went down are remembered."""
-        self._ports.update(adjacency)
+        if any(self._ports.get(ends) != port for ends, port in adjacency.items()):
+            self._ports.update(adjacency)
+            self._in_place.clear()
+            self._rules.clear()
 
     def desired(
         self, chain: ServiceChain, network: Network, places: Mapping[str, tuple[str, int]], **instead: Attachment
@@ -69,7 +75,13 @@ class ChainKeeper:
 
     def plan(self, chain: ServiceChain, desired: ChainSteering | None) -> MigrationPlan:
         """The plan from what is installed to `desired`; empty when they are the same."""
-        return plan_change(self.installed.get(chain.id), desired, self._ports)
+        before = self.installed.get(chain.id)
+        if before is not None and self._in_place.get(chain.id) == (before, desired):
+            return MigrationPlan((), before)
+        plan = plan_change(before, desired, self._ports)
+        if before is not None and not plan.steps:
+            self._in_place[chain.id] = (before, desired)
+        return plan
 
     def plan_move(self, start: StartVnf, attachment: Attachment, chain: ServiceChain, network: Network,
                   places: Mapping[str, tuple[str, int]]) -> MigrationPlan:  # fmt: skip
@@ -88,9 +100,15 @@ class ChainKeeper:
     def wanted_rules(self, switch: str, link_ports: Iterable[int]) -> frozenset[FlowRule]:
         """Every rule that should be on a switch now."""
         rules = set(base_rules(switch, link_ports))
-        for steering in self.installed.values():
-            rules.update(rule for rule in chain_rules(steering, self._ports) if rule.switch == switch)
+        for chain, steering in self.installed.items():
+            rules.update(rule for rule in self._rules_of(chain, steering) if rule.switch == switch)
         return frozenset(rules)
+
+    def _rules_of(self, chain: str, steering: ChainSteering) -> frozenset[FlowRule]:
+        known = self._rules.get(chain)
+        if known is None or known[0] != steering:
+            known = self._rules[chain] = (steering, chain_rules(steering, self._ports))
+        return known[1]
 
     def link_ports(self, switch: str) -> frozenset[int]:
         return frozenset(port for (a, _), port in self._ports.items() if a == switch)
