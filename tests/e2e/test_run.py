@@ -111,7 +111,7 @@ def _lost(run: LiveRun) -> int:
 def test_the_policys_run_loses_nothing_and_its_journal_replays_bit_for_bit(tmp_path: Path) -> None:
     before = _leftovers()
     done = subprocess.run(
-        [sys.executable, "-m", "controller.cli", "run", "small", "--duration", "40", "--json",
+        [sys.executable, "-m", "controller.cli", "run", "small", "--duration", "60", "--json",
          "--listen", "127.0.0.1:0", "--report", str(tmp_path)],
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
