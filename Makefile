@@ -61,6 +61,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml build-constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --upgrade 'pip>=25.3'
 	$(BIN)/python -m pip install -q --build-constraint build-constraints.txt -e '.[test,lint]'
+	$(BIN)/vnftwin run small --dry-run --duration 8 >/dev/null  # compiles the simulator once, so that no run waits for it
 	touch $@
 
 # Debian's packages start their services when installed. Ours run in a namespace of their own, so none has to be started
