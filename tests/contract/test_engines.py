@@ -68,7 +68,8 @@ def test_usage_grows_with_packets(bench: Bench) -> None:
     with own_network():
         wire = wire_up(instance.pid)
         bench.engine.wait_ready(instance, timeout_s=5)
-        before, server_before = bench.engine.usage(instance), bench.engine.server_usage("e1")
+        # the server's reading brackets the instance's
+        server_before, before = bench.engine.server_usage("e1"), bench.engine.usage(instance)
         for _ in range(500):
             wire.send(frame)
             assert wire.receive(1) == [frame]
