@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.flow_rule import FlowRule
-from controller.plan import DRAIN_MS, MigrationPlan, StartVnf, plan_change, plan_migration
+from controller.plan import DRAIN_MS, MigrationPlan, plan_change, plan_migration
 from controller.rules import base_rules, chain_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, SwitchPath, steer
+from controller.steps import StartVnf
 from twin.scenario import Placement, Scenario, ServiceChain
 
 ROAM_DRAIN_MS = (

@@ -13,20 +13,21 @@ from typing import Protocol
 
 from controller import openflow
 from controller.flow_rule import FlowRule
-from controller.plan import (
+from controller.plan import MigrationPlan, undo
+from controller.steering import Attachment
+from controller.steps import (
     Barrier,
+    CopyState,
     DeleteRules,
     Drain,
-    HandOverState,
     InstallEntries,
     InstallRules,
-    MigrationPlan,
+    StartVnf,
     Step,
     StopVnf,
     SwapEntry,
-    undo,
+    TakeOver,
 )
-from controller.steering import Attachment
 from controller.switchboard import SwitchGone
 from twin.errors import VnftwinError
 
@@ -57,9 +58,17 @@ class Switches(Protocol):
 class Instances(Protocol):
     """The part of `Hosts` that acts."""
 
-    def start(self, vnf_id: str, server_id: str, name: str) -> Attachment: ...
+    def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment: ...
 
     def stop(self, name: str) -> None: ...
+
+    def copy_state(self, source: str, target: str) -> None:
+        """Returns when nearly all state of `source` is at `target`; bounded, also where it never gets there."""
+        ...
+
+    def take_over(self, owner: str, heir: str) -> None:
+        """Makes `heir` the serving one; no error where it is already."""
+        ...
 
 
 class StepLog(Protocol):
@@ -84,9 +93,9 @@ class Executor:
     def __init__(self, switches: Switches, instances: Instances, shell: Shell) -> None:
         self._switches, self._instances, self._shell = switches, instances, shell
 
-    def start_vnf(self, vnf: str, server: str, instance: str) -> Attachment:
+    def start_vnf(self, step: StartVnf) -> Attachment:
         """The one step that must be done before the rest of a migration's plan can be made."""
-        return self._instances.start(vnf, server, instance)
+        return self._instances.start(step.vnf, step.target, step.instance, standby=step.standby)
 
     def carry_out(self, plan: MigrationPlan, steps: StepLog, *, done: int = 0) -> None:
         """Performs a plan of which the first `done` steps have been done.
@@ -146,8 +155,10 @@ class Executor:
                 self._shell.sleep(wait_ms / 1000.0)
             case StopVnf(_, instance):
                 self._instances.stop(instance)
-            case HandOverState(vnf):
-                raise VnftwinError(f"{vnf} keeps its state to itself: no hand-over")
+            case CopyState(_, source, target):
+                self._instances.copy_state(source, target)
+            case TakeOver(_, owner, heir):
+                self._instances.take_over(owner, heir)
             case _:
                 raise TypeError(f"{type(step).__name__} is no step of a plan that is under way")
 

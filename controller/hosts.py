@@ -70,8 +70,10 @@ class Hosts:
         self._numbers[vnf] = self._numbers.get(vnf, 0) + 1
         return f"{self._run_id}-{vnf}-{self._numbers[vnf]}"
 
-    def start(self, vnf_id: str, server_id: str, name: str) -> Attachment:
+    def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment:
         """Starts an instance and returns its port once it answers health. ContainerError, with nothing left behind."""
+        if standby:
+            raise ContainerError(f"{name}: its program cannot stand by for another instance")
         vnf, server = self._scenario.vnf(vnf_id), self._scenario.server(server_id)
         instance, port = self._run(self._start, self._spec(vnf, server, name), server)
         attachment = Attachment(server.at, port)
@@ -86,6 +88,14 @@ class Hosts:
             return
         self._run(self._stop, running.instance)
         self._tell_ports(running.attachment.switch)
+
+    def copy_state(self, source: str, target: str) -> None:
+        """Copies a VNF's state between two instances. ContainerError where one of them cannot."""
+        raise ContainerError(f"{source}: keeps its state to itself, {target} cannot have it")
+
+    def take_over(self, owner: str, heir: str) -> None:
+        """Makes `heir` serve in place of `owner`. ContainerError where it has no copy of its state."""
+        raise ContainerError(f"{heir}: has no copy of the state of {owner}")
 
     def stop_all(self) -> None:
         for name in list(self._running):

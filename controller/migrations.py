@@ -15,11 +15,11 @@ from agent.decision import Prediction
 from controller.chain_keeper import ChainKeeper, Network
 from controller.containers import ContainerError
 from controller.executor import Executor, RolledBack, Shell, StuckForward
-from controller.plan import StartVnf, Step, StopVnf
 from controller.plan_json import to_json
 from controller.probes import ProbeCounts
 from controller.records import MigrationRecord, MigrationStatus, StepRecord, UnknownName
 from controller.steering import Attachment, SteeringError
+from controller.steps import StartVnf, Step, StopVnf
 from twin.errors import VnftwinError
 from twin.scenario import Scenario, ServiceChain
 
@@ -159,7 +159,7 @@ class Migrations:
 
     def start_instance(self, vnf: str, server: str, name: str) -> None:
         """Starts a VNF's first instance and puts it in service. ContainerError: the server is left alone a while."""
-        attachment = self._start(vnf, server, name)
+        attachment = self._start(StartVnf(vnf, server, name))
         self.keeper.put_in_service(vnf, name, server, attachment)
 
     def _move(self, record: MigrationRecord, chain: ServiceChain) -> None:
@@ -168,7 +168,7 @@ class Migrations:
         old = self.keeper.active[record.vnf]
         steps.begin(0, start, undoing=False)
         began_s = self.shell.clock()
-        attachment = self._start(start.vnf, start.target, start.instance)
+        attachment = self._start(start)
         steps.end(0, start, took_s=self.shell.clock() - began_s, undoing=False)
         try:
             plan = self.keeper.plan_move(start, attachment, chain, self.around.network(), self.around.places())
@@ -186,11 +186,11 @@ class Migrations:
         if stuck is not None:
             raise stuck
 
-    def _start(self, vnf: str, server: str, name: str) -> Attachment:
+    def _start(self, start: StartVnf) -> Attachment:
         try:
-            return self.executor.start_vnf(vnf, server, name)
+            return self.executor.start_vnf(start)
         except ContainerError:
-            self._resting_until_s[server] = self.shell.clock() + SERVER_REST_S
+            self._resting_until_s[start.target] = self.shell.clock() + SERVER_REST_S
             raise
 
     @contextmanager

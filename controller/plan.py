@@ -3,11 +3,14 @@
 After every prefix of a plan, each new packet of the chain visits all VNFs once and in order, and packets in flight
 arrive. The order (source: ours, measured in docs/steering.md):
 
-    1 start the new VNF                    4 make new packets take the new rules
-    2 hand its state over                  5 wait until packets in flight are through
-    3 install the new rules beside the old 6 delete the old rules, stop the old VNF
+    1 start the new VNF                    5 make new packets take the new rules
+    2 copy its state, the old one serving  6 wait until packets in flight are through
+    3 install the new rules beside the old 7 delete the old rules, stop the old VNF
+    4 the new VNF takes over, the old one
+      sends on to it what still arrives
 
-Up to 3 a plan can be undone, from 4 on it only goes forward. All is pure; an executor acts.
+Up to 4 a plan can be undone, from 5 on it only goes forward. Only a VNF with state has 2 and 4. All is pure; an
+executor acts.
 """
 
 from __future__ import annotations
@@ -18,6 +21,20 @@ from dataclasses import dataclass
 from controller.flow_rule import FlowRule
 from controller.rules import chain_rules, segment_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError
+from controller.steps import (
+    Barrier,
+    CopyState,
+    DeleteRules,
+    Drain,
+    InstallEntries,
+    InstallRules,
+    Reversible,
+    StartVnf,
+    Step,
+    StopVnf,
+    SwapEntry,
+    TakeOver,
+)
 from controller.tags import Role, parse_cookie
 from twin.errors import VnftwinError
 
@@ -31,79 +48,6 @@ class PastNoReturn(VnftwinError):
 
 
 @dataclass(frozen=True, slots=True)
-class StartVnf:
-    """Start `instance` of a VNF on the server `target` and attach it to its switch."""
-
-    vnf: str
-    target: str
-    instance: str
-
-
-@dataclass(frozen=True, slots=True)
-class HandOverState:
-    """Copy the state of a VNF from one of its instances to another."""
-
-    vnf: str
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class InstallRules:
-    """Add rules that no packet reaches yet."""
-
-    rules: tuple[FlowRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SwapEntry:
-    """Modify (strict) the one rule that decides which way new packets go."""
-
-    old: FlowRule
-    new: FlowRule
-
-
-@dataclass(frozen=True, slots=True)
-class InstallEntries:
-    """Add rules that packets reach from the moment they are there."""
-
-    rules: tuple[FlowRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Barrier:
-    """Wait until each of these switches has done all that it was sent."""
-
-    switches: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Wait until packets in flight have arrived."""
-
-    wait_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteRules:
-    """Delete (strict) rules; those that are gone already are no error."""
-
-    rules: tuple[FlowRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StopVnf:
-    """Stop an instance of a VNF and detach it; one that is gone already is no error."""
-
-    vnf: str
-    instance: str
-
-
-Step = StartVnf | HandOverState | InstallRules | SwapEntry | InstallEntries | Barrier | Drain | DeleteRules | StopVnf
-_REVERSIBLE = (StartVnf, HandOverState, InstallRules, Barrier, Drain)
-
-
-@dataclass(frozen=True, slots=True)
 class MigrationPlan:
     """What to do, in order, and the steering that holds when all is done (None: the chain is removed)."""
 
@@ -113,7 +57,11 @@ class MigrationPlan:
     @property
     def no_return(self) -> int:
         """How many steps can still be undone: once the step of this index has begun, a plan only goes forward."""
-        return next((i for i, step in enumerate(self.steps) if not isinstance(step, _REVERSIBLE)), len(self.steps))
+        return _no_return(self.steps)
+
+
+def _no_return(steps: tuple[Step, ...]) -> int:
+    return next((i for i, step in enumerate(steps) if not isinstance(step, Reversible)), len(steps))
 
 
 def plan_change(
@@ -142,19 +90,23 @@ def plan_migration(
     after: ChainSteering,
     adjacency: Adjacency,
     *,
-    hand_over: bool = False,
     drain_ms: float = DRAIN_MS,
 ) -> MigrationPlan:
     """The whole plan of moving one VNF away from its instance `source`; empty where `after` is `before`.
 
     It is made when `start` has been done, since only then the port in `after` is known; `start` is its first step all
-    the same, so that one plan tells everything that an undo has to take back.
+    the same, so that one plan tells everything that an undo has to take back. A `start` of a standby makes it a move
+    with state: copied first, taken over when the new way is there and confirmed and no packet takes it yet.
     """
     change = plan_change(before, after, adjacency, drain_ms=drain_ms)
     if not change.steps:
         return change
-    state = (HandOverState(start.vnf, source, start.instance),) if hand_over else ()
-    return MigrationPlan((start, *state, *change.steps, StopVnf(start.vnf, source)), change.after)
+    steps, stop = change.steps, StopVnf(start.vnf, source)
+    if start.standby:
+        copy, take = CopyState(start.vnf, source, start.instance), TakeOver(start.vnf, source, start.instance)
+        prepared = _no_return(steps)
+        steps = (copy, *steps[:prepared], take, *steps[prepared:])
+    return MigrationPlan((start, *steps, stop), change.after)
 
 
 def undo(plan: MigrationPlan, begun: int) -> tuple[Step, ...]:
@@ -174,8 +126,9 @@ def _inverse(step: Step) -> Iterator[Step]:
             yield Barrier(_switches(rules))
         case StartVnf(vnf, _, instance):
             yield StopVnf(vnf, instance)
-        case HandOverState(vnf, source, target):
-            yield HandOverState(vnf, target, source)
+        case TakeOver(vnf, owner, heir):
+            yield TakeOver(vnf, heir, owner)
+            yield Drain(DRAIN_MS)  # what the heir has sent on its way is still under way on the new rules
 
 
 def with_generations(before: ChainSteering | None, after: ChainSteering, adjacency: Adjacency) -> ChainSteering:

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import get_args
 
-from controller import plan
+from controller import plan, steps
 from controller.flow_rule import Action, FlowRule, Match, Vlan
 from controller.steering import Attachment, ChainSteering, Segment
 from twin.errors import InputError
@@ -16,7 +16,7 @@ from twin.scenario import Flow
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        *get_args(plan.Step),
+        *get_args(steps.Step),
         *get_args(Action),
         plan.MigrationPlan,
         FlowRule,

@@ -23,7 +23,7 @@ import pytest
 
 from controller import openflow, openflow_replies
 from controller.flow_rule import PORT_CONTROLLER, FlowRule, Match
-from controller.plan import Barrier, DeleteRules, Drain, InstallEntries, InstallRules, Step, SwapEntry, plan_change
+from controller.plan import plan_change
 from controller.plan_json import from_json, to_json
 from controller.rules import base_rules, chain_rules, probe_actions
 from controller.ryu_compat import (
@@ -38,6 +38,7 @@ from controller.ryu_compat import (
     set_ev_cls,
 )
 from controller.steering import Adjacency, Attachment, ChainSteering, steer
+from controller.steps import Barrier, DeleteRules, Drain, InstallEntries, InstallRules, Step, SwapEntry
 from controller.tags import Cookie, Role
 from twin.scenario import Flow
 

@@ -75,15 +75,30 @@ class FakeInstances:
     vnfs: dict[Attachment, str]
     dead_servers: set[str] = field(default_factory=set)
     running: dict[str, Attachment] = field(default_factory=dict)
+    standby: set[str] = field(default_factory=set)
+    copies: set[tuple[str, str]] = field(default_factory=set)  # (source, target)
     _next_port: int = 200
 
-    def start(self, vnf_id: str, server_id: str, name: str) -> Attachment:
+    def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment:
         if server_id in self.dead_servers:
             raise ContainerError(f"{name}: {server_id} does not start anything")
         self._next_port += 1
         attachment = Attachment(self.scenario.server(server_id).at, self._next_port)
         self.running[name], self.vnfs[attachment] = attachment, vnf_id
+        if standby:
+            self.standby.add(name)
         return attachment
+
+    def copy_state(self, source: str, target: str) -> None:
+        if source not in self.running or target not in self.running:
+            raise ContainerError(f"{source} or {target} is not running")
+        self.copies |= {(source, target), (target, source)}
+
+    def take_over(self, owner: str, heir: str) -> None:
+        if (owner, heir) not in self.copies:
+            raise ContainerError(f"{heir} has no copy of the state of {owner}")
+        self.standby.discard(heir)
+        self.standby.add(owner)
 
     def stop(self, name: str) -> None:
         attachment = self.running.pop(name, None)

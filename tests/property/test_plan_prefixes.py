@@ -17,20 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.flow_rule import FlowRule
-from controller.plan import (
-    Barrier,
-    DeleteRules,
-    Drain,
-    InstallEntries,
-    InstallRules,
-    MigrationPlan,
-    Step,
-    SwapEntry,
-    plan_change,
-    undo,
-)
+from controller.plan import MigrationPlan, plan_change, undo
 from controller.rules import base_rules, chain_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, Segment, steer
+from controller.steps import Barrier, DeleteRules, Drain, InstallEntries, InstallRules, Step, SwapEntry
 from tests.fakes.fabric import MAX_HOPS, Arrival, Fabric, Packet, forward_packet, reply_packet
 from twin.scenario import Flow
 

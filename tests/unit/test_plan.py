@@ -8,26 +8,23 @@ from typing import Any
 import pytest
 
 from controller.flow_rule import FlowRule
-from controller.plan import (
+from controller.plan import DRAIN_MS, MigrationPlan, PastNoReturn, plan_change, plan_migration, undo
+from controller.plan_json import from_json, plan_from_json, to_json
+from controller.rules import chain_rules
+from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, steer
+from controller.steps import (
     Barrier,
+    CopyState,
     DeleteRules,
     Drain,
-    HandOverState,
     InstallEntries,
     InstallRules,
-    MigrationPlan,
-    PastNoReturn,
     StartVnf,
     Step,
     StopVnf,
     SwapEntry,
-    plan_change,
-    plan_migration,
-    undo,
+    TakeOver,
 )
-from controller.plan_json import from_json, plan_from_json, to_json
-from controller.rules import chain_rules
-from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, steer
 from controller.tags import RETURN_SEGMENT
 from tests.unit.test_rules import FLOW, LINE, chain
 from twin.errors import InputError
@@ -35,7 +32,7 @@ from twin.errors import InputError
 A, B, C = Attachment("a", 10), Attachment("b", 11), Attachment("c", 10)
 MOVED = Attachment("c", 12)
 RING: Adjacency = {**LINE, ("a", "c"): 3, ("c", "a"): 3}
-START = StartVnf("web.firewall", "e2", "web-firewall-2")
+START = StartVnf("web.firewall", "e2", "web-firewall-2", standby=True)
 
 
 def kinds(steps: tuple[Step, ...]) -> list[str]:
@@ -54,17 +51,18 @@ def test_the_same_placement_needs_no_plan() -> None:
 
 def test_a_move_makes_swaps_one_entry_drains_and_breaks() -> None:
     before = chain(A, B, C)
-    plan = plan_migration(START, "web-firewall-1", before, chain(A, MOVED, C), LINE, hand_over=True, drain_ms=150)
+    plan = plan_migration(START, "web-firewall-1", before, chain(A, MOVED, C), LINE, drain_ms=150)
     assert kinds(plan.steps) == [
-        *("StartVnf", "HandOverState", "InstallRules", "Barrier", "SwapEntry", "Barrier"),
+        *("StartVnf", "CopyState", "InstallRules", "Barrier", "TakeOver", "SwapEntry", "Barrier"),
         *("Drain", "DeleteRules", "Barrier", "StopVnf"),
     ]
-    assert plan.steps[1] == HandOverState("web.firewall", "web-firewall-1", "web-firewall-2")
+    assert plan.steps[1] == CopyState("web.firewall", "web-firewall-1", "web-firewall-2")
+    assert plan.steps[4] == TakeOver("web.firewall", "web-firewall-1", "web-firewall-2")
     assert plan.steps[3] == Barrier(("a", "b", "c"))
-    swap = plan.steps[4]
+    swap = plan.steps[5]
     assert isinstance(swap, SwapEntry)
     assert swap.old.key == swap.new.key
-    assert plan.steps[6] == Drain(150)
+    assert plan.steps[7] == Drain(150)
     assert plan.steps[-1] == StopVnf("web.firewall", "web-firewall-1")
     assert plan.after is not None
     assert [s.generation for s in (*plan.after.segments, plan.after.back)] == [1, 1, 0]
@@ -124,21 +122,23 @@ def test_a_link_is_routed_around_with_the_same_stops() -> None:
 
 
 def test_an_undo_takes_back_what_was_begun_and_no_more() -> None:
-    plan = plan_migration(START, "old", chain(A, B, C), chain(A, MOVED, C), LINE, hand_over=True)
+    plan = plan_migration(START, "old", chain(A, B, C), chain(A, MOVED, C), LINE)
     installed = plan.steps[2]
     assert isinstance(installed, InstallRules)
-    stop, hand_back = StopVnf(START.vnf, START.instance), HandOverState(START.vnf, START.instance, "old")
-    assert plan.no_return == 4
+    stop, hand_back = StopVnf(START.vnf, START.instance), TakeOver(START.vnf, START.instance, "old")
+    removed = (DeleteRules(installed.rules), Barrier(("a", "b", "c")))
+    assert plan.no_return == 5
     assert undo(plan, 0) == ()
     assert undo(plan, 1) == (stop,)
-    assert undo(plan, 2) == (hand_back, stop)
-    assert undo(plan, 4) == (DeleteRules(installed.rules), Barrier(("a", "b", "c")), hand_back, stop)
+    assert undo(plan, 2) == (stop,)
+    assert undo(plan, 4) == (*removed, stop)
+    assert undo(plan, 5) == (hand_back, Drain(DRAIN_MS), *removed, stop)
 
 
-@pytest.mark.parametrize("begun", [5, 7, 10])
+@pytest.mark.parametrize("begun", [6, 8, 11])
 def test_there_is_no_way_back_once_packets_may_take_the_new_one(begun: int) -> None:
-    plan = plan_migration(START, "old", chain(A, B, C), chain(A, MOVED, C), LINE, hand_over=True)
-    with pytest.raises(PastNoReturn, match="step 5 of 10"):
+    plan = plan_migration(START, "old", chain(A, B, C), chain(A, MOVED, C), LINE)
+    with pytest.raises(PastNoReturn, match="step 6 of 11"):
         undo(plan, begun)
 
 
@@ -162,7 +162,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
 def plans() -> list[MigrationPlan]:
     before: ChainSteering = chain(A, B, C)
     return [
-        plan_migration(START, "old", before, chain(A, MOVED, C), LINE, hand_over=True),
+        plan_migration(START, "old", before, chain(A, MOVED, C), LINE),
         plan_change(before, None, LINE),
         plan_change(None, before, LINE),
         plan_change(before, chain(Attachment("b", 15), B, C), LINE),

@@ -1,0 +1,93 @@
+"""The steps that plans are made of (docs/steering.md, "Plans"): values; an executor performs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.flow_rule import FlowRule
+
+
+@dataclass(frozen=True, slots=True)
+class StartVnf:
+    """Start `instance` of a VNF on the server `target` and attach it to its switch.
+
+    A `standby` forwards nothing until it has taken over from another instance.
+    """
+
+    vnf: str
+    target: str
+    instance: str
+    standby: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """Copy the state of a VNF from the instance `source`, which goes on serving, until `target` has nearly all."""
+
+    vnf: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Make `heir` the serving instance in place of `owner`, which sends on to it whatever packets still reach it."""
+
+    vnf: str
+    owner: str
+    heir: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstallRules:
+    """Add rules that no packet reaches yet."""
+
+    rules: tuple[FlowRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapEntry:
+    """Modify (strict) the one rule that decides which way new packets go."""
+
+    old: FlowRule
+    new: FlowRule
+
+
+@dataclass(frozen=True, slots=True)
+class InstallEntries:
+    """Add rules that packets reach from the moment they are there."""
+
+    rules: tuple[FlowRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Wait until each of these switches has done all that it was sent."""
+
+    switches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Wait until packets in flight have arrived."""
+
+    wait_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRules:
+    """Delete (strict) rules; those that are gone already are no error."""
+
+    rules: tuple[FlowRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopVnf:
+    """Stop an instance of a VNF and detach it; one that is gone already is no error."""
+
+    vnf: str
+    instance: str
+
+
+Reversible = StartVnf | CopyState | InstallRules | TakeOver | Barrier | Drain  # may be taken back
+Step = Reversible | InstallEntries | SwapEntry | DeleteRules | StopVnf
