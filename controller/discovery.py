@@ -205,6 +205,10 @@ class Discovery:
         """An ARP frame came in. Only a host port teaches where an endpoint is."""
         return list(self._endpoints.arp_in(switch, port, content)) if self._is_host_port(switch, port) else []
 
+    def endpoint_was_at(self, endpoint: str, switch: str, port: int) -> None:
+        """Installed rules let an endpoint in at this port: believed until it says otherwise."""
+        self._endpoints.was_at(endpoint, switch, port)
+
     def endpoint_place(self, endpoint: str) -> End:
         """(switch, port) where an endpoint was last; the port is 0 while unknown. KeyError for an unknown one."""
         return self._endpoints.place(endpoint)

@@ -122,6 +122,13 @@ class DockerEngine:
                     found.append(self._inspect(client, row["Id"]))
         return sorted(found, key=lambda instance: instance.name)
 
+    def remove_half_started(self) -> None:
+        """Folders of containers that were never made."""
+        names = {instance.name for instance in self.instances()}
+        for folder in self._control_root.glob("*") if self._local else ():
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def usage(self, instance: Instance) -> Usage:
         """From this host's control groups, or from the engine's statistics (about a second) where it is remote."""
         return self._usage.instance(instance) if self._local else self._remote_usage(instance)

@@ -67,6 +67,11 @@ class EndpointTable:
             return self._conflict(endpoint, arp.sender_mac, switch, port)
         return self._seen(endpoint.id, switch, port)
 
+    def was_at(self, endpoint: str, switch: str, port: int) -> None:
+        """Where an endpoint was before this controller began; nothing where it has been heard of since."""
+        if self._places[endpoint] == self._initial[endpoint]:
+            self._places[endpoint] = (switch, port)
+
     def not_at(self, switch: str, port: int) -> None:
         """That port leads to a switch: what was learnt there was flooded from elsewhere, so it is taken back."""
         for endpoint, place in self._places.items():

@@ -107,17 +107,20 @@ class Executor:
                 try:
                     self._logged(number, step, steps)
                 except VnftwinError as error:
-                    self._take_back(plan, number + 1, steps)
+                    self.take_back(plan, number + 1, steps)
                     raise RolledBack(f"{type(step).__name__}: {error}") from error
             else:
                 self._forward(number, step, steps)
 
-    def _take_back(self, plan: MigrationPlan, begun: int, steps: StepLog) -> None:
+    def take_back(self, plan: MigrationPlan, begun: int, steps: StepLog) -> None:
+        """Undoes the first `begun` steps, as far as can be; what stays is alien, which reconciliation removes.
+
+        PastNoReturn when too many had begun.
+        """
         for number, step in enumerate(undo(plan, begun)):
             try:
                 self._logged(number, step, steps, undoing=True)
             except VnftwinError as error:
-                # What could not be removed is alien from now on: reconciliation removes it when the switch answers.
                 log.warning("undo of %s: %s", type(step).__name__, error)
 
     def _forward(self, number: int, step: Step, steps: StepLog) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from controller.chain_keeper import ChainKeeper
+from controller.containers import Instance
 from controller.energy import EnergyMeter
 from controller.executor import Shell
 from controller.host_usage import HostUsage
@@ -19,6 +20,8 @@ from twin.routing import Routes
 from twin.samples import Quantity, Sample
 from twin.scenario import Scenario
 from twin.state import NetworkState
+
+SURPLUS_AFTER_S = 5.0  # since the last change of its chain
 
 
 class Thread(Protocol):
@@ -45,7 +48,9 @@ class HostWatch:
     known: Callable[[], tuple[NetworkState | None, Routes]]
     _usage: HostUsage = field(init=False)
     energy: EnergyMeter = field(init=False)
+    surplus: int = 0  # instances that served nothing and were stopped
     _starting: set[str] = field(default_factory=set)
+    _stopping: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._usage, self.energy = HostUsage(self.scenario), EnergyMeter(self.scenario)
@@ -62,6 +67,7 @@ class HostWatch:
         now_s = self.shell.clock()
         self.telemetry.add(self._samples(now_s, readings))
         self._replace(readings.dead)
+        self._remove_surplus(readings.strangers)
         self.start_missing()
 
     def _start_first(self, vnf: str) -> None:
@@ -102,6 +108,43 @@ class HostWatch:
                 self.tell(vnf, f"{vnf} died on {self.keeper.server_of[vnf]}: it is started on {target}")
                 record = self.migrations.request(vnf, target, reason="its instance died", predicted=None)
                 self.spawn(self.migrations.run, record)
+
+    def _remove_surplus(self, strangers: Iterable[Instance]) -> None:
+        """One active instance per VNF: whatever else of this run is there is stopped, and counted.
+
+        Not what belongs to a change under way, and nothing while a switch is away: its packets go on by rules that
+        cannot be read now.
+        """
+        if len(self.telemetry.discovery.switches) < len(self.scenario.switches):
+            return
+        surplus = {
+            name: lambda name=name: self.hosts.stop(name) for name in self.hosts.names() if self._is_surplus(name)
+        }
+        surplus |= {i.name: lambda i=i: self.hosts.stop_stranger(i) for i in strangers}
+        for name, stop in surplus.items():
+            if name not in self._stopping:
+                self._stopping.add(name)
+                self.spawn(self._stop_surplus, name, stop)
+
+    def _is_surplus(self, name: str) -> bool:
+        running = self.hosts.running(name)
+        vnf = running.instance.vnf
+        chain = self.scenario.chain(self.scenario.vnf(vnf).chain)
+        if vnf in self._starting or chain.number in self.migrations.unsettled(self.shell.clock(), SURPLUS_AFTER_S):
+            return False
+        steering = self.keeper.installed.get(chain.id)
+        steered = steering is not None and running.attachment in steering.vnfs
+        return self.keeper.active.get(vnf) != name and not steered
+
+    def _stop_surplus(self, name: str, stop: Callable[[], None]) -> None:
+        self.surplus += 1
+        try:
+            stop()
+            self.tell(name, f"instance {name} served nothing: it was stopped")
+        except VnftwinError as error:
+            self.tell(name, f"instance {name} serves nothing and could not be stopped: {error}")
+        finally:
+            self._stopping.discard(name)
 
     def _refuge(self, vnf: str) -> str:
         """Where it is placed, unless that server is left alone; else the one of the others with the least delay."""

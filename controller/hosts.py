@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.containers import ContainerEngine, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
@@ -48,6 +48,7 @@ class Hosts:
         self._scenario, self._engines, self._plumber = scenario, engines, plumber
         self._run_id, self._images, self._run = run_id, images, run_blocking
         self._running: dict[str, RunningVnf] = {}
+        self._starting: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._ports_changed: Callable[[str, frozenset[int]], None] = lambda _switch, _ports: None
 
@@ -75,19 +76,32 @@ class Hosts:
         if standby:
             raise ContainerError(f"{name}: its program cannot stand by for another instance")
         vnf, server = self._scenario.vnf(vnf_id), self._scenario.server(server_id)
-        instance, port = self._run(self._start, self._spec(vnf, server, name), server)
-        attachment = Attachment(server.at, port)
-        self._running[name] = RunningVnf(instance, attachment)
+        self._starting.add(name)
+        try:
+            instance, port = self._run(self._start, self._spec(vnf, server, name), server)
+            attachment = Attachment(server.at, port)
+            self._running[name] = RunningVnf(instance, attachment)
+        finally:
+            self._starting.discard(name)
         self._tell_ports(server.at)
         return attachment
 
     def stop(self, name: str) -> None:
         """Stops and detaches; an instance that is gone already is no error."""
-        running = self._running.pop(name, None)
+        running = self._running.get(name)
         if running is None:
             return
         self._run(self._stop, running.instance)
+        self._running.pop(name, None)  # not before: what could not be stopped is still there, and is tried again
         self._tell_ports(running.attachment.switch)
+
+    def stop_stranger(self, instance: Instance) -> None:
+        """Stops an instance of this run that nobody here has started."""
+        self._run(self._stop, instance)
+
+    def can_hand_over(self, name: str) -> bool:
+        """Whether an instance has state that it can give to another one."""
+        return False
 
     def copy_state(self, source: str, target: str) -> None:
         """Copies a VNF's state between two instances. ContainerError where one of them cannot."""
@@ -104,18 +118,58 @@ class Hosts:
             except VnftwinError as error:
                 log.warning("%s was not stopped: %s", name, error)
 
-    def remove_leftovers(self) -> int:
-        """Removes instances of this run that an earlier controller left; how many there were."""
-        leftovers = [i for i in self._run(self._instances) if i.name not in self._running]
-        for instance in leftovers:
-            self._run(self._stop, instance)
-        return len(leftovers)
+    def adopt(self) -> Mapping[str, RunningVnf]:
+        """Takes over the instances of this run that live and have a port; all else that is left of it is removed."""
+        for name, running in self._run(self._adopt).items():
+            self._running[name] = running
+            self._note_number(running.instance)
+        for switch in {server.at for server in self._scenario.servers}:
+            self._tell_ports(switch)
+        return dict(self._running)
+
+    def is_serving(self, name: str) -> bool:
+        """Whether an instance forwards packets; a standby does not, and one that does not answer is taken to."""
+        running = self.running(name)
+        try:
+            health = self._run(self._engines[running.instance.server].ask, running.instance, "health")
+        except ContainerError:
+            return True
+        return bool(health.get("active", True))
 
     def poll(self, active: Mapping[str, str]) -> HostReadings:
         """Usage of every server and of each VNF's active instance (vnf -> name), read in one thread."""
         wanted = {vnf: self._running[name].instance for vnf, name in active.items() if name in self._running}
+        known = {*self._running, *self._starting}
         readings: HostReadings = self._run(self._poll, wanted)
-        return readings
+        known.update(self._running, self._starting)  # one that was started meanwhile is no stranger
+        return replace(readings, strangers=[i for i in readings.strangers if i.name not in known])
+
+    def _note_number(self, instance: Instance) -> None:
+        number = instance.name.rpartition("-")[2]
+        if number.isdecimal():
+            self._numbers[instance.vnf] = max(self._numbers.get(instance.vnf, 0), int(number))
+
+    def _adopt(self) -> dict[str, RunningVnf]:
+        for engine in self._all_engines():
+            engine.remove_half_started()
+        ports = {server.id: dict(self._plumber.attached(server)) for server in self._scenario.servers}
+        adopted: dict[str, RunningVnf] = {}
+        for instance in self._instances():
+            number = ports.get(instance.server, {}).pop(instance.name, None)
+            if instance.running and number is not None:
+                adopted[instance.name] = RunningVnf(
+                    instance, Attachment(self._scenario.server(instance.server).at, number)
+                )
+            else:
+                self._stop(instance)
+        self._remove_ports(ports, adopted)
+        return adopted
+
+    def _remove_ports(self, ports: Mapping[str, Mapping[str, int]], adopted: Mapping[str, RunningVnf]) -> None:
+        """Of instances that are gone. Servers at one switch see the same ports, so each is asked of every one."""
+        for server, names in ports.items():
+            for name in names.keys() - adopted.keys():
+                self._plumber.detach(Instance(name, name, "", server, 0, False, {}), self._scenario.server(server))
 
     def _spec(self, vnf: Vnf, server: Server, name: str) -> InstanceSpec:
         image = vnf.type.image or self._images[server.id]
@@ -139,7 +193,8 @@ class Hosts:
         self._engines[instance.server].stop(instance.id, timeout_s=STOP_S)
 
     def _poll(self, wanted: Mapping[str, Instance]) -> HostReadings:
-        alive = {instance.name for instance in self._instances() if instance.running}
+        there = self._instances()
+        alive = {instance.name for instance in there if instance.running}
         dead = [vnf for vnf, instance in wanted.items() if instance.name not in alive]
         vnfs, servers = dict[str, tuple[Instance, Usage]](), dict[str, ServerUsage]()
         for vnf, instance in wanted.items():
@@ -148,11 +203,13 @@ class Hosts:
         for server, engine in self._engines.items():
             with suppress(ContainerError):  # no reading: its age will show it
                 servers[server] = engine.server_usage(server)
-        return HostReadings(vnfs, servers, dead)
+        return HostReadings(vnfs, servers, dead, there)
+
+    def _all_engines(self) -> Iterable[ContainerEngine]:
+        return {id(engine): engine for engine in self._engines.values()}.values()
 
     def _instances(self) -> list[Instance]:
-        engines = {id(engine): engine for engine in self._engines.values()}.values()
-        return [instance for engine in engines for instance in engine.instances()]
+        return [instance for engine in self._all_engines() for instance in engine.instances()]
 
     def _tell_ports(self, switch: str) -> None:
         ports = (r.attachment.port for r in self._running.values() if r.attachment.switch == switch)
@@ -161,11 +218,13 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class HostReadings:
-    """One poll: usage per VNF with the instance it was read of, usage per server, and VNFs whose instance is dead."""
+    """One poll: usage per VNF with the instance it was read of, usage per server, VNFs whose instance is dead, and
+    instances of this run that nobody here has started."""
 
     vnfs: Mapping[str, tuple[Instance, Usage]]
     servers: Mapping[str, ServerUsage]
     dead: Sequence[str]
+    strangers: Sequence[Instance]
 
 
 def vnf_config(vnf: Vnf, scenario: Scenario) -> tuple[str, ...]:

@@ -15,11 +15,13 @@ from agent.decision import Prediction
 from controller.chain_keeper import ChainKeeper, Network
 from controller.containers import ContainerError
 from controller.executor import Executor, RolledBack, Shell, StuckForward
+from controller.open_moves import OpenJournal, OpenMove, read_open_move
 from controller.plan_json import to_json
 from controller.probes import ProbeCounts
-from controller.records import MigrationRecord, MigrationStatus, StepRecord, UnknownName
+from controller.records import FINAL, MigrationRecord, MigrationStatus, UnknownName
 from controller.steering import Attachment, SteeringError
-from controller.steps import StartVnf, Step, StopVnf
+from controller.step_log import QuietSteps, RecordedSteps, StepJournal
+from controller.steps import StartVnf, StopVnf
 from twin.errors import VnftwinError
 from twin.scenario import Scenario, ServiceChain
 
@@ -29,12 +31,16 @@ KEPT = 1000  # records of ended migrations that are kept in memory; the journal 
 SERVER_REST_S = 20.0  # a server on which an instance would not start is left alone for so long
 
 
-class StepJournal(Protocol):
-    """The part of `Journal` that migrations write."""
+class MoveJournal(StepJournal, OpenJournal, Protocol):
+    """The part of `Journal` that migrations use."""
 
     def put_migration(self, ident: str, at_s: float, key: str | None, body: Mapping[str, object]) -> None: ...
 
-    def add_step(self, migration: str, number: int, at_s: float, phase: str, body: Mapping[str, object]) -> None: ...
+    def put_plan(self, migration: str, plan: object) -> None: ...
+
+    def migrations(self, last: int) -> list[Mapping[str, object]]: ...
+
+    def migration_by_key(self, key: str) -> Mapping[str, object] | None: ...
 
 
 class ProbeBook(Protocol):
@@ -56,6 +62,7 @@ class Surroundings:
     chain_delay_ms: Callable[[str], float | None]
     observe_step: Callable[[str, float], None]
     new_name: Callable[[str], str]
+    can_hand_over: Callable[[str], bool]  # whether an instance, by its name, has state that it can give to another
 
 
 @dataclass(slots=True)
@@ -66,21 +73,21 @@ class Migrations:
     keeper: ChainKeeper
     executor: Executor
     probes: ProbeBook
-    journal: StepJournal
+    journal: MoveJournal
     shell: Shell
     around: Surroundings
     records: dict[str, MigrationRecord] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     moved_at_s: dict[str, float] = field(default_factory=dict)
     changed_at_s: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=lambda: {s.value: 0 for s in MigrationStatus if s.name != "PENDING"})
+    counts: dict[str, int] = field(default_factory=lambda: {s.value: 0 for s in MigrationStatus if s in FINAL})
     _resting_until_s: dict[str, float] = field(default_factory=dict)
     _serial: int = 0
 
     def request(self, vnf: str, target: str, *, reason: str, predicted: Prediction | None, key: str | None = None
                 ) -> MigrationRecord:  # fmt: skip
         """A new migration, not begun yet. The same key gives the same migration again."""
-        known = next((r for r in self.records.values() if key is not None and r.key == key), None)
+        known = None if key is None else self.with_key(key)
         if known is not None:
             return known
         self._serial += 1
@@ -89,10 +96,28 @@ class Migrations:
             f"m{self._serial}", vnf, source, target, reason, self.shell.clock(), predicted=predicted, key=key
         )
         self.records[record.id] = record
-        self.busy.add(self._chain(vnf).id)  # from the request on, so that no second one slips in between
+        self.busy.add(self.chain_of(vnf).id)  # from the request on, so that no second one slips in between
         self._write(record)
         self._forget_old()
         return record
+
+    def with_key(self, key: str) -> MigrationRecord | None:
+        """The migration that was requested with this key, by whichever controller; None where there is none."""
+        known = next((record for record in self.records.values() if record.key == key), None)
+        if known is None and (body := self.journal.migration_by_key(key)) is not None:
+            known = MigrationRecord.from_json(body)
+        return known
+
+    def restore(self) -> list[OpenMove]:
+        """Takes in the migrations of earlier controllers from the journal; those that were left open."""
+        left_open = []
+        for body in self.journal.migrations(KEPT):
+            record = MigrationRecord.from_json(body)
+            self.records[record.id] = record
+            self._serial = max(self._serial, int(record.id.removeprefix("m")))
+            if not record.is_final:
+                left_open.append(read_open_move(self.journal, record))
+        return left_open
 
     def record(self, ident: str) -> MigrationRecord:
         try:
@@ -102,33 +127,34 @@ class Migrations:
 
     def run(self, record: MigrationRecord) -> None:
         """Carries a requested migration out, to its end; never raises."""
-        chain = self._chain(record.vnf)
+        chain = self.chain_of(record.vnf)
         record.status = MigrationStatus.RUNNING
+        self._write(record)
         record.observed_delay_before_ms = self.around.chain_delay_ms(chain.id)
         before = self.probes.counts(chain.id)
-        with self._changing(chain.id):
+        with self.changing(chain.id):
             self.probes.hold(chain.id)
-            try:
-                self._move(record, chain)
-                record.status = MigrationStatus.DONE
-                self.moved_at_s[record.vnf] = self.shell.clock()
-            except (RolledBack, ContainerError, SteeringError) as error:
-                record.status, record.error = MigrationStatus.ROLLED_BACK, str(error)
-            except VnftwinError as error:
-                record.status, record.error = MigrationStatus.FAILED, str(error)
-            except Exception as error:
-                log.exception("migration %s", record.id)
-                record.status, record.error = MigrationStatus.FAILED, f"defect: {error!r}"
-            record.ended_s = self.shell.clock()
-            self.probes.release(record.ended_s, chain.id)
-        self.counts[record.status.value] = self.counts.get(record.status.value, 0) + 1
-        self._write(record)
+            status, error = self._tried(record, chain)
+            self.probes.release(self.shell.clock(), chain.id)
+        self.ended(record, status, error)
         self.shell.sleep(SETTLE_S)
         after = self.probes.counts(chain.id)
         record.probes_lost = after.lost - before.lost - (after.late - before.late)
         self.shell.sleep(self.scenario.period_s / 2)
         record.observed_delay_after_ms = self.around.chain_delay_ms(chain.id)
         self._write(record)
+
+    def ended(self, record: MigrationRecord, status: MigrationStatus, error: str) -> None:
+        """A migration came to its end."""
+        record.status, record.error, record.ended_s = status, error, self.shell.clock()
+        if status is MigrationStatus.DONE:
+            self.moved_at_s[record.vnf] = record.ended_s
+        self.counts[status.value] += 1
+        self._write(record)
+
+    def steps_of(self, record: MigrationRecord) -> RecordedSteps:
+        """Who is told of the steps of this migration."""
+        return RecordedSteps(record, self.journal, self.shell, self.around.observe_step)
 
     def adjust(self, chain: ServiceChain) -> bool:
         """Brings one chain's steering to what it should be now; True where there was something to do.
@@ -139,9 +165,9 @@ class Migrations:
         plan = self.keeper.plan(chain, desired)
         if not plan.steps:
             return False
-        with self._changing(chain.id):
+        with self.changing(chain.id):
             try:
-                self.executor.carry_out(plan, _Quiet())
+                self.executor.carry_out(plan, QuietSteps())
             except StuckForward:
                 self.keeper.carried_out(chain.id, plan)  # reconciliation brings what is missing
                 raise
@@ -162,10 +188,23 @@ class Migrations:
         attachment = self._start(StartVnf(vnf, server, name))
         self.keeper.put_in_service(vnf, name, server, attachment)
 
+    def _tried(self, record: MigrationRecord, chain: ServiceChain) -> tuple[MigrationStatus, str]:
+        try:
+            self._move(record, chain)
+        except (RolledBack, ContainerError, SteeringError) as error:
+            return MigrationStatus.ROLLED_BACK, str(error)
+        except VnftwinError as error:
+            return MigrationStatus.FAILED, str(error)
+        except Exception as error:
+            log.exception("migration %s", record.id)
+            return MigrationStatus.FAILED, f"defect: {error!r}"
+        return MigrationStatus.DONE, ""
+
     def _move(self, record: MigrationRecord, chain: ServiceChain) -> None:
-        steps = _Recorded(record, self.journal, self.shell, self.around.observe_step)
-        start = StartVnf(record.vnf, record.target, self.around.new_name(record.vnf))
+        steps = self.steps_of(record)
         old = self.keeper.active[record.vnf]
+        standby = self.around.can_hand_over(old)
+        start = StartVnf(record.vnf, record.target, self.around.new_name(record.vnf), standby)
         steps.begin(0, start, undoing=False)
         began_s = self.shell.clock()
         attachment = self._start(start)
@@ -175,6 +214,7 @@ class Migrations:
         except SteeringError:
             self.executor.perform(StopVnf(start.vnf, start.instance))
             raise
+        self.journal.put_plan(record.id, to_json(plan))
         stuck: StuckForward | None = None
         try:
             self.executor.carry_out(plan, steps, done=1)
@@ -194,7 +234,7 @@ class Migrations:
             raise
 
     @contextmanager
-    def _changing(self, chain: str) -> Iterator[None]:
+    def changing(self, chain: str) -> Iterator[None]:
         self.busy.add(chain)
         try:
             yield
@@ -202,7 +242,7 @@ class Migrations:
             self.busy.discard(chain)
             self.changed_at_s[chain] = self.shell.clock()
 
-    def _chain(self, vnf: str) -> ServiceChain:
+    def chain_of(self, vnf: str) -> ServiceChain:
         return self.scenario.chain(self.scenario.vnf(vnf).chain)
 
     def _write(self, record: MigrationRecord) -> None:
@@ -212,33 +252,3 @@ class Migrations:
         ended = [r.id for r in self.records.values() if r.ended_s is not None]
         for ident in ended[: max(0, len(self.records) - KEPT)]:
             del self.records[ident]
-
-
-class _Quiet:
-    """Steps of adjustments are not journalled one by one: level-triggered, they are simply done again."""
-
-    def begin(self, number: int, step: Step, *, undoing: bool) -> None:
-        """Nothing."""
-
-    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
-        """Nothing."""
-
-
-@dataclass(slots=True)
-class _Recorded:
-    """Writes each step to the journal before and after it, to the record, and to the metrics."""
-
-    record: MigrationRecord
-    journal: StepJournal
-    shell: Shell
-    observe: Callable[[str, float], None]
-
-    def begin(self, number: int, step: Step, *, undoing: bool) -> None:
-        body = {"undoing": undoing, "step": to_json(step)}
-        self.journal.add_step(self.record.id, number, self.shell.clock(), "begin", body)
-        self.record.steps.append(StepRecord(type(step).__name__, self.shell.clock(), undone=undoing))
-
-    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
-        self.journal.add_step(self.record.id, number, self.shell.clock(), "end", {"undoing": undoing})
-        self.record.steps[-1].took_ms = 1000.0 * took_s
-        self.observe(type(step).__name__, took_s)

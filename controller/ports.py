@@ -39,6 +39,10 @@ class PortPlumber(Protocol):
         """No error for what is gone already, the instance's process included."""
         ...
 
+    def attached(self, server: Server) -> Mapping[str, int]:
+        """OpenFlow port by name of instance, of all instances of this run with a port on the server's switch."""
+        ...
+
 
 class OvsPorts:
     """Ports on bridges of this host, in the namespace of the caller. Safe to call from several threads."""

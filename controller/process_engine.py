@@ -120,6 +120,15 @@ class ProcessEngine:
                 found.append(self._instance(folder.name, record))
         return found
 
+    def remove_half_started(self) -> None:
+        """Processes that were launched and not recorded: their working folder tells them."""
+        for folder in self._control_root.glob("*"):
+            if self._read(folder) is None:
+                for pid in _working_in(folder):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                shutil.rmtree(folder, ignore_errors=True)
+
     def usage(self, instance: Instance) -> Usage:
         """From control groups and /proc."""
         return self._usage.instance(instance)
@@ -253,6 +262,16 @@ def _started(pid: int, proc: Path = Path("/proc")) -> str:
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def _working_in(folder: Path, proc: Path = Path("/proc")) -> list[int]:
+    """Processes whose working directory a folder is."""
+    found = []
+    for link in proc.glob("[0-9]*/cwd"):
+        with suppress(OSError):  # it may have ended
+            if link.readlink() == folder:
+                found.append(int(link.parent.name))
+    return found
 
 
 def _last_words(folder: Path) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 from agent.decision import Prediction
 from twin.errors import InputError, VnftwinError
+
+Json = Mapping[str, object]
 
 
 class Mode(StrEnum):
@@ -26,6 +29,9 @@ class MigrationStatus(StrEnum):
     DONE = "done"
     ROLLED_BACK = "rolled_back"
     FAILED = "failed"
+
+
+FINAL = frozenset({MigrationStatus.DONE, MigrationStatus.ROLLED_BACK, MigrationStatus.FAILED})
 
 
 class UnknownName(InputError):
@@ -68,7 +74,12 @@ class MigrationRecord:
     observed_delay_before_ms: float | None = None
     observed_delay_after_ms: float | None = None
     probes_lost: int = 0
+    recovered: bool = False  # a restarted controller brought it to its end
     ended_s: float | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
 
     @property
     def took_ms(self) -> float:
@@ -76,6 +87,16 @@ class MigrationRecord:
 
     def as_json(self) -> dict[str, object]:
         return {**asdict(self), "status": self.status.value, "took_ms": round(self.took_ms, 3)}
+
+    @staticmethod
+    def from_json(body: Json) -> MigrationRecord:
+        """What `as_json` was made from; keys that this version does not know are left out."""
+        known = {f.name for f in fields(MigrationRecord)}
+        values: dict[str, Any] = {key: value for key, value in body.items() if key in known}
+        values["status"] = MigrationStatus(values["status"])
+        values["steps"] = [StepRecord(**step) for step in values["steps"]]
+        values["predicted"] = Prediction(**values["predicted"]) if values["predicted"] else None
+        return MigrationRecord(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +118,3 @@ class DecisionRecord:
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
-
-
-Json = Mapping[str, object]

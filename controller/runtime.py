@@ -68,6 +68,7 @@ class Runtime:
         self.loop_errors = 0
         self.journal = Journal(options.journal)
         self._note()
+        self.journal.note_start(time.monotonic())
         shell = Shell(time.monotonic, eventlet.sleep)
         engines = _engines(scenario, options.control_root or Path("/run/vnftwin") / scenario.name)
         self.hosts = _hosts(scenario, engines)
@@ -109,7 +110,6 @@ class Runtime:
 
     def _set_up(self) -> None:
         try:
-            self.hosts.remove_leftovers()
             self.service.set_up()
         except VnftwinError as error:
             log.error("set-up failed: %s", error)

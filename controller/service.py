@@ -26,6 +26,7 @@ from controller.migrations import Migrations, Surroundings
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
 from controller.reconcile import VERDICT_INTERVAL_S, compare
 from controller.rules import base_rules
+from controller.start_up import RuleBook, StartUp
 from controller.switchboard import Send, Switchboard, SwitchGone
 from controller.telemetry import Telemetry
 from twin.errors import VnftwinError
@@ -35,7 +36,6 @@ from twin.state import FloatArray, NetworkState, StateBuilder
 
 log = logging.getLogger("vnftwin")
 POLL_S = 1.0
-DISCOVERY_S = 5.0  # links not found by then are taken to be down
 DELAYS_COUNT_AFTER_S = 10.0  # of a link being up; a minimum over fewer probes than that may read too long
 BARRIERS_KEPT = 200
 RETRY_S = 2.0  # a chain that could not be steered is tried again after this
@@ -61,10 +61,12 @@ class Service:
         self.switchboard = Switchboard()
         self.keeper = ChainKeeper(scenario)
         self.builder, self.router, self.accounts = StateBuilder(scenario), Router(scenario), Accounts(scenario)
-        around = Surroundings(self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name)
+        around = Surroundings(
+            self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name, hosts.can_hand_over
+        )
         executor = Executor(self.switchboard, hosts, shell)
         self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around)
-        self.counters = Counters()
+        self.counters, self.book = Counters(), RuleBook()
         self.state: NetworkState | None = None
         self.set_up_done = False
         self.started_s = shell.clock()
@@ -111,8 +113,11 @@ class Service:
     def flow_stats(self, dpid: int, counters: Sequence[FlowCounters]) -> None:
         """`counters` are those of a whole reply: what is not in it is not installed."""
         if switch := self.telemetry.discovery.switch_name(dpid):
-            self.telemetry.flow_stats(self.shell.clock(), switch, counters)
-            self._reconcile(switch, counters)
+            now_s = self.shell.clock()
+            self.telemetry.flow_stats(now_s, switch, counters)
+            self.book.take(now_s, switch, tuple(counter.rule for counter in counters))
+            if self.set_up_done:  # before, what is installed is what there is to learn from
+                self._reconcile(switch, counters)
 
     def barrier_reply(self, dpid: int, xid: int) -> None:
         self.switchboard.barrier_replied(self.telemetry.discovery.switch_name(dpid), xid)
@@ -153,14 +158,11 @@ class Service:
     # ---- the green threads
 
     def set_up(self) -> None:
-        """Waits for the switches and links, then starts every VNF's first instance, side by side."""
-        while any(not self.switchboard.is_connected(s.id) for s in self.scenario.switches):
-            self.shell.sleep(0.05)
-        deadline_s = self.shell.clock() + DISCOVERY_S
-        while self.telemetry.discovery.missing_links() and self.shell.clock() < deadline_s:
-            self.shell.sleep(0.05)
-        for thread in self.watch.start_missing():
-            thread.wait()
+        """Takes over what an earlier controller left, and starts what is missing."""
+        StartUp(
+            self.scenario, self.telemetry.discovery, self.switchboard, self.hosts, self.migrations, self.watch,
+            self.shell, self.book,
+        ).run()  # fmt: skip
         self.set_up_done = True
 
     def beat(self) -> None:

@@ -5,15 +5,20 @@ It fails where a test says so: the n-th send, the n-th barrier, the start of an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from controller import openflow_replies
 from controller.chain_keeper import ChainKeeper, Network
-from controller.containers import ContainerError
+from controller.containers import ContainerError, Instance
 from controller.executor import Executor, Shell
+from controller.flow_rule import FlowRule
+from controller.hosts import RunningVnf
+from controller.journal import Journal
 from controller.migrations import Migrations, Surroundings
 from controller.probes import ProbeCounts
+from controller.recovery import Found, Recovery
 from controller.rules import base_rules
 from controller.ryu_compat import parse_message
 from controller.steering import Attachment, SwitchPath
@@ -77,6 +82,7 @@ class FakeInstances:
     running: dict[str, Attachment] = field(default_factory=dict)
     standby: set[str] = field(default_factory=set)
     copies: set[tuple[str, str]] = field(default_factory=set)  # (source, target)
+    _servers: dict[str, str] = field(default_factory=dict)
     _next_port: int = 200
 
     def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment:
@@ -84,7 +90,7 @@ class FakeInstances:
             raise ContainerError(f"{name}: {server_id} does not start anything")
         self._next_port += 1
         attachment = Attachment(self.scenario.server(server_id).at, self._next_port)
-        self.running[name], self.vnfs[attachment] = attachment, vnf_id
+        self.running[name], self.vnfs[attachment], self._servers[name] = attachment, vnf_id, server_id
         if standby:
             self.standby.add(name)
         return attachment
@@ -102,8 +108,20 @@ class FakeInstances:
 
     def stop(self, name: str) -> None:
         attachment = self.running.pop(name, None)
+        self.standby.discard(name)
         if attachment is not None:
             del self.vnfs[attachment]
+
+    def is_serving(self, name: str) -> bool:
+        return name not in self.standby
+
+    def found(self) -> dict[str, RunningVnf]:
+        """What an engine would tell a restarted controller."""
+        vnfs = {name: self.vnfs[port] for name, port in self.running.items()}
+        return {
+            name: RunningVnf(Instance(name, name, vnfs[name], self._servers[name], 1, True, {}), port)
+            for name, port in self.running.items()
+        }
 
 
 class FakeProbes:
@@ -117,22 +135,31 @@ class FakeProbes:
         return ProbeCounts()
 
 
-@dataclass
-class FakeJournal:
-    steps: list[tuple[str, int, str]] = field(default_factory=list)
-    written: dict[str, Mapping[str, object]] = field(default_factory=dict)
+class Killed(BaseException):
+    """The controller's process ends here: nothing catches it."""
 
-    def put_migration(self, ident: str, at_s: float, key: str | None, body: Mapping[str, object]) -> None:
-        self.written[ident] = body
 
-    def add_step(self, migration: str, number: int, at_s: float, phase: str, body: Mapping[str, object]) -> None:
-        self.steps.append((migration, number, phase))
+class MortalJournal(Journal):
+    """A real journal, in memory, that ends its controller after (or before) the n-th thing written about a move."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(":memory:"))
+        self.writes, self.die_after, self.die_before = 0, 0, 0
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        self.writes += 1
+        if self.writes == self.die_before:
+            raise Killed
+        super()._write(statement, rows)
+        if self.writes == self.die_after:
+            raise Killed
 
 
 class FakeSite:
     """A scenario's network with every chain set up, and packets to ask it with."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, stateful: bool = False) -> None:
+        self.stateful = stateful
         self.scenario, self.now_s, self.down = scenario, 0.0, set[str]()
         self.places = {e.id: (e.at, 100 + i) for i, e in enumerate(scenario.endpoints)}
         self.adjacency = {
@@ -141,16 +168,39 @@ class FakeSite:
         vnfs: dict[Attachment, str] = {}
         self.fabric = Fabric(self.adjacency, vnfs)
         self.switches, self.instances = FakeSwitches(self.fabric), FakeInstances(scenario, vnfs)
-        self.keeper, self.journal, self.router = ChainKeeper(scenario), FakeJournal(), Router(scenario)
-        shell = Shell(lambda: self.now_s, self._sleep)
+        self.journal, self.router = MortalJournal(), Router(scenario)
         self._numbers = iter(range(1, 10_000))
+        self._begin()
+        self._set_up()
+
+    def _begin(self) -> None:
+        """A controller that knows nothing yet."""
+        self.keeper = ChainKeeper(self.scenario)
+        shell = Shell(lambda: self.now_s, self._sleep)
         around = Surroundings(
             self.network, lambda: self.places, lambda _chain: None, lambda _step, _took: None,
-            lambda vnf: f"{vnf}-{next(self._numbers)}",
+            lambda vnf: f"{vnf}-{next(self._numbers)}", lambda _instance: self.stateful,
         )  # fmt: skip
         executor = Executor(self.switches, self.instances, shell)
-        self.migrations = Migrations(scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around)
-        self._set_up()
+        self.migrations = Migrations(self.scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around)
+
+    def restart(self) -> None:
+        """Another controller in the place of one that was killed, as `controller.start_up` begins."""
+        self.journal.die_after = self.journal.die_before = 0
+        self._begin()
+        left_open = self.migrations.restore()
+        found = Found(self.fabric.rules, self.adjacency, self.instances.found(), self.instances.is_serving)
+        Recovery(self.scenario, self.keeper, self.migrations, self._endpoint_was_at).run(found, left_open)
+
+    def tidy(self) -> None:
+        """What polls do after a while: rules and instances that nobody wants go, missing rules come."""
+        self.fabric.delete(self.fabric.rules - self.wanted_rules())
+        self.fabric.add(self.wanted_rules() - self.fabric.rules)
+        for name in self.instances.running.keys() - set(self.keeper.active.values()):
+            self.instances.stop(name)
+
+    def _endpoint_was_at(self, endpoint: str, place: Attachment) -> None:
+        self.places[endpoint] = (place.switch, place.port)
 
     def _set_up(self) -> None:
         self.keeper.learn(self.adjacency)
@@ -187,14 +237,16 @@ class FakeSite:
         visited = tuple(vnf.id for vnf in chain.vnfs)
         return (arrival.kind, arrival.packet.at, arrival.packet.visited) == ("port", out, visited)
 
-    def stray_rules(self) -> frozenset[object]:
+    def stray_rules(self) -> frozenset[FlowRule]:
         """Rules that nobody wants, and wanted rules that are not there."""
-        wanted = frozenset(
+        return self.fabric.rules ^ self.wanted_rules()
+
+    def wanted_rules(self) -> frozenset[FlowRule]:
+        return frozenset(
             rule
             for switch in self.scenario.switches
             for rule in self.keeper.wanted_rules(switch.id, self.keeper.link_ports(switch.id))
         )
-        return self.fabric.rules ^ wanted
 
     def _sleep(self, seconds: float) -> None:
         self.now_s += seconds

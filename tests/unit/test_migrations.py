@@ -42,9 +42,9 @@ def test_every_vnf_can_go_to_every_server(site: FakeSite) -> None:
 
 def test_steps_are_journalled_before_and_after(site: FakeSite) -> None:
     site.move("web1.nat", "e2")
-    steps = site.journal.steps
-    assert [phase for _, _, phase in steps] == ["begin", "end"] * (len(steps) // 2)
-    names = [step["name"] for step in site.journal.written["m1"]["steps"]]  # type: ignore[attr-defined]
+    steps = site.journal.steps("m1")
+    assert [step.phase for step in steps] == ["begin", "end"] * (len(steps) // 2)
+    names = [step.name for step in site.migrations.record("m1").steps]
     assert (names[0], names[-1]) == ("StartVnf", "StopVnf")
     assert names.index("SwapEntry") < names.index("Drain") < names.index("DeleteRules")
 
@@ -116,7 +116,7 @@ def test_a_switch_that_is_gone_stops_no_other(site: FakeSite) -> None:
     site.down |= {link.id for link in SMALL.links if "core1" in (link.a, link.b)}
     assert site.move("web2.firewall", "e4") == "done"
     assert site.delivered("web2")
-    assert {rule.switch for rule in site.stray_rules()} <= {"core1"}  # type: ignore[attr-defined]
+    assert {rule.switch for rule in site.stray_rules()} <= {"core1"}
 
 
 def test_the_same_key_is_the_same_migration(site: FakeSite) -> None:

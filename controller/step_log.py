@@ -1,0 +1,48 @@
+"""Who is told of a plan's steps: the journal before and after each, the migration's record, the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.executor import Shell
+from controller.plan_json import to_json
+from controller.records import MigrationRecord, StepRecord
+from controller.steps import Step
+
+
+class StepJournal(Protocol):
+    """The part of `Journal` that writes steps."""
+
+    def add_step(self, migration: str, number: int, at_s: float, phase: str, body: Mapping[str, object]) -> None: ...
+
+
+class QuietSteps:
+    """Steps of adjustments are not journalled one by one: level-triggered, they are simply done again."""
+
+    def begin(self, number: int, step: Step, *, undoing: bool) -> None:
+        """Nothing."""
+
+    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
+        """Nothing."""
+
+
+@dataclass(slots=True)
+class RecordedSteps:
+    """Writes each step to the journal before and after it, to the record, and to the metrics."""
+
+    record: MigrationRecord
+    journal: StepJournal
+    shell: Shell
+    observe: Callable[[str, float], None]
+
+    def begin(self, number: int, step: Step, *, undoing: bool) -> None:
+        body = {"undoing": undoing, "step": to_json(step)}
+        self.journal.add_step(self.record.id, number, self.shell.clock(), "begin", body)
+        self.record.steps.append(StepRecord(type(step).__name__, self.shell.clock(), undone=undoing))
+
+    def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
+        self.journal.add_step(self.record.id, number, self.shell.clock(), "end", {"undoing": undoing})
+        self.record.steps[-1].took_ms = 1000.0 * took_s
+        self.observe(type(step).__name__, took_s)
