@@ -12,9 +12,10 @@ import numpy as np
 from agent.actions import STAY, legal_actions, moved
 from agent.decision import MigrationDecision, Move, Policy, Stay, View
 from agent.lookahead import Lookahead, reason
-from twin.costs import MigrationCost
 from twin.errors import InputError
 from twin.features import PAIR_FEATURES
+from twin.migration_cost import MigrationCost
+from twin.move_modes import move_costs
 from twin.state import FloatArray
 from twin.tables import tables
 
@@ -79,7 +80,7 @@ class GreedyPolicy:
 
     def __init__(self, *, payback_slots: float = 10.0, migration: MigrationCost | None = None) -> None:
         self.payback_slots = payback_slots
-        self.migration = migration or MigrationCost()
+        self.migration = migration
         self._lookahead = Lookahead()
 
     def decide(self, view: View) -> MigrationDecision:
@@ -98,8 +99,8 @@ class GreedyPolicy:
     def _cost(self, view: View, wakes: FloatArray) -> FloatArray:
         """Energy of each move over the energy of a slot, weighted as in λ, [V, S]."""
         t = tables(view.scenario)
-        cost = self.migration
-        spent_j = np.array([[cost.energy_j(cost.move_s(mb, wake_s), mb) for wake_s in t.wake_s] for mb in t.state_mb])
+        moves = zip(move_costs(view.scenario, self.migration), t.state_mb, strict=True)
+        spent_j = np.array([[cost.energy_j(cost.move_s(mb, s), mb) for s in t.wake_s] for cost, mb in moves])
         slot_j = max(float(view.state.server_power_w.sum()) * view.scenario.period_s, 1.0)
         result: FloatArray = view.scenario.objective.energy * (spent_j + wakes * t.wake_j) / slot_j
         return result

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from twin.model import HOSTED, SEEN_CHAIN, SEEN_SERVER, SEEN_VNF, Model, Records, Seen, Work, changes, record, work
-from twin.slot_kernels import MoveCost
 from twin.state import FloatArray, IntArray
 
 
 class Settings(NamedTuple):
     """What stays the same for all instances."""
 
-    cost: MoveCost
+    costs: Records  # [V] MOVE_COST
     cpu_limit: float
     link_limit: float
     cooldown_s: float

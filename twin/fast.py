@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from twin.batch import RESULT, Settings, new_batch, new_scratch
-from twin.costs import MigrationCost
 from twin.feasibility import Limits
 from twin.features import empty_sheets
+from twin.migration_cost import MigrationCost
 from twin.model import model
+from twin.move_modes import move_costs
 from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
-from twin.slot_kernels import MoveCost
+from twin.slot_kernels import MOVE_COST
 from twin.step_kernels import RESET, REST, run
 from twin.tables import initial_hosts
 from twin.traffic_kernels import profiles
@@ -88,7 +89,7 @@ class BatchSim:
         self._profiles = profiles(world)
         self._home = initial_hosts(scenario)
         self._settings = Settings(
-            cost=MoveCost(*astuple(migration or MigrationCost())),
+            costs=np.array([astuple(cost) for cost in move_costs(world, migration)], dtype=MOVE_COST),
             cpu_limit=(limits or Limits()).cpu,
             link_limit=(limits or Limits()).link,
             cooldown_s=(limits or Limits()).cooldown_s,

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from twin.migration_cost import MigrationCost
+
 Tier = Literal["edge", "core"]
 MAX_CHAINS = 126  # 7 bits of the steering tag, 0 and 127 kept free (docs/steering.md)
 MAX_VNFS = 7  # forward segments 0..7 of the tag's 4 bits, the rest is for return traffic
@@ -101,7 +103,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class VnfType:
-    """What a VNF asks: CPU in cores = cpu_base + cpu_per_mbps · offered traffic in Mbit/s."""
+    """What a VNF asks: CPU in cores = cpu_base + cpu_per_mbps · offered traffic in Mbit/s.
+
+    The last three say how it may be moved (`twin.move_modes`).
+    """
 
     name: str
     cpu_base: float
@@ -112,6 +117,9 @@ class VnfType:
     function: str = ""
     image: str = ""
     config: Mapping[str, object] = field(default_factory=dict)
+    stateless: bool = False
+    move: str = "auto"
+    allow_cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +234,7 @@ class Scenario:
     chains: tuple[ServiceChain, ...]
     placement: Placement
     moves: tuple[Roam, ...] = ()
+    migration: Mapping[str, MigrationCost] = field(default_factory=dict)  # by mode, where it is not the default
     source: Path | None = None
 
     @cached_property

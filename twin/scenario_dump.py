@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
+from twin.move_modes import AUTO
 from twin.scenario import (
     BurstTraffic,
     DiurnalTraffic,
@@ -42,6 +44,9 @@ def dump_scenario(scenario: Scenario) -> str:
     lines += _list("chains", map(_chain, scenario.chains))
     lines += ["placement:", *(f"  {_flow(c.id)}: {_flow(_hosts(scenario, c))}" for c in scenario.chains)]
     lines += _list("moves", (_fields(roam, "endpoint", "at_s", "to") for roam in scenario.moves))
+    if scenario.migration:
+        costs = {mode: asdict(cost) for mode, cost in scenario.migration.items()}
+        lines += ["migration:", *(f"  {mode}: {_flow(cost)}" for mode, cost in costs.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +92,10 @@ def _link(link: Link) -> dict[str, object]:
 def _vnf_type(vnf_type: VnfType) -> dict[str, object]:
     numbers = _fields(vnf_type, "cpu_base", "cpu_per_mbps", "memory_mb", "state_mb", "service_ms", "function")
     image = {"image": vnf_type.image} if vnf_type.image else {}
-    return {**numbers, **image, **({"config": dict(vnf_type.config)} if vnf_type.config else {})}
+    config = {"config": dict(vnf_type.config)} if vnf_type.config else {}
+    moved = {"move": vnf_type.move} if vnf_type.move != AUTO else {}
+    flags = {name: True for name in ("stateless", "allow_cold") if getattr(vnf_type, name)}
+    return {**numbers, **image, **config, **moved, **flags}
 
 
 def _chain(chain: ServiceChain) -> dict[str, object]:

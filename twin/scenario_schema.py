@@ -12,6 +12,7 @@ from typing import cast
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from twin.migration_cost import PRIORS, MigrationCost
 from twin.scenario import (
     Access,
     Endpoint,
@@ -32,9 +33,10 @@ SCHEMA = 1
 ROOT_KEYS = (
     *("schema", "name", "period_s", "objective", "power"),
     *("switches", "servers", "links", "access", "endpoints"),
-    *("vnf_types", "chains", "placement", "moves"),
+    *("vnf_types", "chains", "placement", "moves", "migration"),
 )
 _POWER_KEYS = ("sleep_w", "idle_w", "peak_w", "wake_s", "wake_j", "sleep_after_s")
+_COST_KEYS = ("duration_s", "silence_ms", "extra_power_w", "transfer_mbps", "transfer_j_per_mb")
 _ENDPOINT_KEYS = ("id", "at", "ip", "mac", "port")
 _SERVER_KEYS = ("id", "tier", "at", "cpu_cores", "memory_mb", "power", "engine", "bridge", "ovsdb", "cgroup")
 _ENGINES = ("unix://", "ssh://", "tcp://", "process:")
@@ -63,6 +65,7 @@ def read_scenario(root: Node, findings: Findings, source: Path | None) -> Scenar
         chains=chains,
         placement=read_placement(table, chains),
         moves=_moves(table),
+        migration=_migration(table),
         source=source,
     )
 
@@ -94,6 +97,18 @@ def _power(table: Table, default: PowerModel) -> PowerModel:
             "", f"must have sleep_w <= idle_w <= peak_w, not {power.sleep_w:g}, {power.idle_w:g}, {power.peak_w:g}"
         )
     return power
+
+
+def _migration(table: Table) -> dict[str, MigrationCost]:
+    """What a move costs, by mode; what is not given of a mode is its default."""
+    sub = table.sub("migration", tuple(PRIORS))
+    modes = {mode: sub.sub(mode, _COST_KEYS) for mode in sub.entries} if sub else {}
+    return {mode: _cost(costs, PRIORS[mode]) for mode, costs in modes.items() if costs is not None}
+
+
+def _cost(table: Table, prior: MigrationCost) -> MigrationCost:
+    given = {key: table.number(key, getattr(prior, key), low=0) for key in _COST_KEYS if key != "transfer_mbps"}
+    return MigrationCost(**given, transfer_mbps=table.number("transfer_mbps", prior.transfer_mbps, above=0))
 
 
 def _disordered(power: PowerModel) -> bool:

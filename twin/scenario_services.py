@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 from yaml.nodes import Node
 
+from twin.move_modes import AUTO, MOVE_CHOICES, contradictions
 from twin.scenario import (
     MAX_CHAINS,
     MAX_VNFS,
@@ -28,7 +29,10 @@ from twin.scenario_table import Table
 from twin.trace_file import read_trace
 
 FUNCTIONS = ("firewall", "nat", "monitor", "balancer")
-_TYPE_KEYS = ("cpu_base", "cpu_per_mbps", "memory_mb", "state_mb", "service_ms", "function", "image", "config")
+_TYPE_KEYS = (
+    *("cpu_base", "cpu_per_mbps", "memory_mb", "state_mb", "service_ms", "function", "image", "config"),
+    *("stateless", "move", "allow_cold"),
+)
 _CHAIN_KEYS = ("id", "from", "to", "vnfs", "max_delay_ms", "packet_bytes", "traffic", "flow")
 _TRAFFIC_KEYS = {
     "constant": ("mean_mbps",),
@@ -55,7 +59,7 @@ def _vnf_type(table: Table, name: str) -> VnfType:
         table.wrong("", f"the name '{name}' must be letters, digits, '-' and '_'")
     if name not in FUNCTIONS and "function" not in table.entries:
         table.wrong("", f"lacks 'function', which must be one of {', '.join(FUNCTIONS)} (the name alone does not tell)")
-    return VnfType(
+    kind = VnfType(
         name=name,
         cpu_base=table.number("cpu_base", low=0),
         cpu_per_mbps=table.number("cpu_per_mbps", low=0),
@@ -65,7 +69,13 @@ def _vnf_type(table: Table, name: str) -> VnfType:
         function=table.text("function", name, choices=FUNCTIONS if "function" in table.entries else ()),
         image=table.text("image", ""),
         config=_config(table),
+        stateless=table.flag("stateless"),
+        move=table.text("move", AUTO, choices=MOVE_CHOICES) or AUTO,
+        allow_cold=table.flag("allow_cold"),
     )
+    for key, message in contradictions(kind):
+        table.wrong(key, message)
+    return kind
 
 
 def _config(table: Table) -> dict[str, object]:

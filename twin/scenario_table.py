@@ -117,6 +117,10 @@ class Table:
             return ""
         return value
 
+    def flag(self, key: str) -> bool:
+        """True or false, false where it is missing or wrong."""
+        return self.text(key, "false", choices=("true", "false")) == "true"
+
     def ident(self, key: str = "id") -> str:
         """An id: letters, digits, '-' and '_', at most 63; an empty string where it is wrong."""
         value = self.text(key)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin.costs import Costs, MigrationCost, evaluate, reward, scored_delay_ms, server_power_w, traffic_weights
+from twin.costs import Costs, evaluate, reward, scored_delay_ms, server_power_w, traffic_weights
 from twin.errors import InputError
+from twin.migration_cost import MigrationCost
+from twin.move_modes import move_costs
 from twin.routing import Routes, configured_routes
 from twin.samples import Sample
 from twin.scenario import Scenario
@@ -82,7 +84,7 @@ class TwinWorld:
     ) -> None:
         self.scenario = scenario
         self.world = truth or scenario
-        self.migration = migration or MigrationCost()
+        self._costs = move_costs(self.world, migration)
         self.noise = noise or Noise()
         self.source = TrafficSource(self.world, seed)
         self.slots: list[Slot] = []
@@ -185,7 +187,7 @@ class TwinWorld:
         if self._chosen is None:
             return None
         v, s = self._chosen
-        t, cost = tables(self.world), self.migration
+        t, cost = tables(self.world), self._costs[v]
         before = self._place(self._hosts, offered_mbps, ends)
         wake_s = 0.0 if self.awake[s] else float(t.wake_s[s])
         lasts_s = min(cost.move_s(float(t.state_mb[v]), wake_s), self.scenario.period_s)

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from twin.compiled import inner
 from twin.kernels import active_w
-from twin.model import Model, Records, Work
+from twin.model import Model, Records, Work, record
 from twin.state import FloatArray
 
-
-class MoveCost(NamedTuple):
-    """`twin.costs.MigrationCost` as numbers."""
-
-    duration_s: float
-    silence_ms: float
-    extra_power_w: float
-    transfer_mbps: float
-    transfer_j_per_mb: float
+# `twin.migration_cost.MigrationCost` of each VNF.
+MOVE_COST = record("", "duration_s silence_ms extra_power_w transfer_mbps transfer_j_per_mb")
 
 
 @inner
-def move_s(m: Model, cost: MoveCost, v: int, wake_s: float) -> float:
+def move_s(m: Model, costs: Records, v: int, wake_s: float) -> float:
     """How long moving VNF v lasts, at most a control period: until then its packets take the old way."""
-    lasts_s = wake_s + cost.duration_s + 8.0 * m.vnfs[v].state_mb / cost.transfer_mbps
+    lasts_s = wake_s + costs[v].duration_s + 8.0 * m.vnfs[v].state_mb / costs[v].transfer_mbps
     return float(min(lasts_s, m.period_s))
 
 
 @inner
-def move_j(m: Model, cost: MoveCost, v: int, lasts_s: float) -> float:
+def move_j(m: Model, costs: Records, v: int, lasts_s: float) -> float:
     """Extra energy of a move."""
-    return float(2.0 * cost.extra_power_w * lasts_s + cost.transfer_j_per_mb * m.vnfs[v].state_mb)
+    return float(2.0 * costs[v].extra_power_w * lasts_s + costs[v].transfer_j_per_mb * m.vnfs[v].state_mb)
 
 
 @inner

@@ -136,9 +136,9 @@ def step_one(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: 
     if v >= 0:
         old_ms = measure(m, hosts, offered, ends, m.quiet, x.w)
         wake_s = 0.0 if is_awake(m, x.w.servers[s].vnfs, batch.idle_s[b, s], s) else m.servers[s].wake_s
-        switched_s = move_s(m, g.cost, v, wake_s)
-        extra_j = move_j(m, g.cost, v, switched_s)
-        extra_ms = x.w.chains[m.vnfs[v].chain].weight * g.cost.silence_ms**2 / (2000.0 * period_s)
+        switched_s = move_s(m, g.costs, v, wake_s)
+        extra_j = move_j(m, g.costs, v, switched_s)
+        extra_ms = x.w.chains[m.vnfs[v].chain].weight * g.costs[v].silence_ms ** 2 / (2000.0 * period_s)
         _keep(m, x)
         hosts[v] = s
         batch.moved_s[b, v] = now_s

@@ -20,6 +20,8 @@ ids = words | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,9}", fullmatch=True)
 positive = st.floats(1e-6, 1e9)
 share = st.floats(0, 1)
 NUMBERS = ("cpu_base", "cpu_per_mbps", "memory_mb", "state_mb", "service_ms")
+MODES = ("stateless", "hand_over", "checkpoint", "cold")
+costs = st.fixed_dictionaries({}, optional={"duration_s": share, "transfer_mbps": positive, "silence_ms": share})
 FUNCTIONS = ("firewall", "nat", "monitor", "balancer")
 
 
@@ -60,7 +62,14 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     config = st.dictionaries(ids, st.text() | st.integers(), max_size=2)
     names = draw(st.lists(ids, min_size=1, max_size=3, unique=True))
     types = {
-        name: {"function": draw(st.sampled_from(FUNCTIONS)), "config": draw(config), **draw(numbers)} for name in names
+        name: {
+            "function": draw(st.sampled_from(FUNCTIONS)),
+            "config": draw(config),
+            **draw(numbers),
+            "move": draw(st.sampled_from(["auto", "hand_over", "checkpoint", "cold"])),
+            "allow_cold": True,
+        }
+        for name in names
     }
     ends = draw(st.lists(ids, min_size=2, max_size=4, unique=True))
     chains = [
@@ -85,6 +94,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "endpoints": [{"id": name, "at": draw(st.sampled_from(switches))} for name in ends],
         "vnf_types": types,
         "chains": chains,
+        "migration": draw(st.dictionaries(st.sampled_from(MODES), costs, max_size=2)),
     }
 
 

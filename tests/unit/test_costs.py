@@ -8,7 +8,6 @@ import pytest
 from tests.unit.small_worlds import line, random_hosts
 from twin.costs import (
     UNREACHABLE_MS,
-    MigrationCost,
     evaluate,
     reward,
     scored_delay_ms,
@@ -17,6 +16,7 @@ from twin.costs import (
     traffic_weights,
 )
 from twin.kernels import measure, settled_power_w
+from twin.migration_cost import MigrationCost
 from twin.model import model, work
 from twin.routing import configured_routes
 from twin.scenario_file import load_scenario

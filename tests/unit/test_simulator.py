@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from tests.unit.small_worlds import LINE, line
-from twin.costs import MigrationCost, evaluate
+from twin.costs import evaluate
 from twin.errors import InputError
 from twin.fast import BatchObservation, BatchSim
 from twin.feasibility import Limits, feasible_moves
 from twin.features import encode
 from twin.forecast import PersistenceForecaster
+from twin.migration_cost import MigrationCost
 from twin.routing import configured_routes
 from twin.samples import Quantity, Sample
 from twin.scenario import Scenario
