@@ -34,7 +34,7 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.runtime = runtime or runtime_from_environment()
         self.service = self.runtime.service
-        self._parts: dict[tuple[int, str], list[Any]] = {}
+        self._parts: dict[tuple[int, str, int], list[Any]] = {}
 
     def start(self) -> Any:
         thread = super().start()
@@ -82,7 +82,7 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
         dpid = event.msg.datapath.id
         counters = openflow_replies.flow_counters(self.runtime.switch_name(dpid), event.msg)
         if (whole := self._whole(event.msg, "flows", counters)) is not None:
-            self.service.flow_stats(dpid, whole)
+            self.service.flow_stats(dpid, whole, xid=event.msg.xid)
 
     @set_ev_cls(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     def barrier_reply(self, event: Any) -> None:
@@ -94,7 +94,7 @@ class VnfTwin(RyuApp):  # type: ignore[misc]
 
     def _whole(self, message: Any, what: str, part: Sequence[T]) -> list[T] | None:
         """A multipart reply may come in several messages: all entries with the last one, None before."""
-        key = (message.datapath.id, what)
+        key = (message.datapath.id, what, message.xid)
         self._parts.setdefault(key, []).extend(part)
         return None if openflow_replies.more_follows(message) else self._parts.pop(key)
 

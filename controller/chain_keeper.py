@@ -109,6 +109,10 @@ class ChainKeeper:
             rules.update(rule for rule in self._rules_of(chain, steering) if rule.switch == switch)
         return frozenset(rules)
 
+    def entry_switches(self) -> Mapping[int, frozenset[str]]:
+        """By the number of every installed chain the switches that hold its entry rules."""
+        return {s.chain: frozenset(s.ends(n)[0].switch for n in s.numbers) for s in self.installed.values()}
+
     def _rules_of(self, chain: str, steering: ChainSteering) -> frozenset[FlowRule]:
         known = self._rules.get(chain)
         if known is None or known[0] != steering:

@@ -84,6 +84,8 @@ class Descriptions:
             "oldest_reading_s": _ages(service.state),
             "handler_errors": self._handler_errors(),
             "switch_errors": service.switchboard.errors_total,
+            "messages_refused": dict(service.switchboard.refused_total),
+            "answers_late": dict(service.switchboard.late_total),
             "samples_ignored": service.builder.ignored,
             "rules_repaired": service.counters.rules_repaired,
             "rules_alien": service.counters.rules_alien,

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from controller import openflow
 from controller.flow_rule import FlowRule
+from controller.outstanding import RuleChange, changes_confirmed_by, has_done
 from controller.plan import MigrationPlan, undo
 from controller.steering import Attachment
 from controller.steps import (
@@ -28,7 +29,7 @@ from controller.steps import (
     SwapEntry,
     TakeOver,
 )
-from controller.switchboard import SwitchGone
+from controller.switchboard import BarrierLate, SwitchGone
 from twin.errors import VnftwinError
 
 log = logging.getLogger("vnftwin.executor")
@@ -53,6 +54,8 @@ class Switches(Protocol):
     def is_connected(self, switch: str) -> bool: ...
 
     def barrier(self, switches: tuple[str, ...], *, timeout_s: float) -> None: ...
+
+    def rules(self, switch: str, *, timeout_s: float) -> frozenset[FlowRule]: ...
 
 
 class Instances(Protocol):
@@ -108,9 +111,9 @@ class Executor:
                     self._logged(number, step, steps)
                 except VnftwinError as error:
                     self.take_back(plan, number + 1, steps)
-                    raise RolledBack(f"{type(step).__name__}: {error}") from error
+                    raise RolledBack(f"{_name(plan, number)}: {error}") from error
             else:
-                self._forward(number, step, steps)
+                self._forward(plan, number, steps)
 
     def take_back(self, plan: MigrationPlan, begun: int, steps: StepLog) -> None:
         """Undoes the first `begun` steps, as far as can be; what stays is alien, which reconciliation removes.
@@ -123,25 +126,52 @@ class Executor:
             except VnftwinError as error:
                 log.warning("undo of %s: %s", type(step).__name__, error)
 
-    def _forward(self, number: int, step: Step, steps: StepLog) -> None:
-        """A switch that is gone is left to reconciliation, which makes it whole when it returns."""
+    def _forward(self, plan: MigrationPlan, number: int, steps: StepLog) -> None:
+        """Tries a step until it is done; what a switch has not confirmed is done again, not only asked again.
+
+        StuckForward when it never is, so that nothing behind it is done. A switch that is gone is left to
+        reconciliation, which makes it whole when it returns, except where packets may still take the old way by it.
+        """
+        step, changes = plan.steps[number], changes_confirmed_by(plan, number)
+        swapping = any(isinstance(s, SwapEntry) for s in (step, *changes))
         for attempt in range(1, FORWARD_TRIES + 1):
             try:
-                return self._logged(number, step, steps)
-            except SwitchGone as gone:
-                log.warning("%s: %s; left to reconciliation", type(step).__name__, gone)
-                return
+                return self._logged(number, step, steps, confirming=changes, again=attempt > 1)
             except VnftwinError as error:
+                if isinstance(error, SwitchGone) and not swapping:
+                    log.warning("%s: %s; left to reconciliation", _name(plan, number), error)
+                    return
                 if attempt == FORWARD_TRIES:
-                    raise StuckForward(f"{type(step).__name__}: {error}") from error
-                log.warning("%s, attempt %d: %s", type(step).__name__, attempt, error)
+                    raise StuckForward(_stuck(plan, number, error)) from error
+                log.warning("%s, attempt %d: %s", _name(plan, number), attempt, error)
                 self._shell.sleep(FORWARD_PAUSE_S)
 
-    def _logged(self, number: int, step: Step, steps: StepLog, *, undoing: bool = False) -> None:
+    def _logged(
+        self, number: int, step: Step, steps: StepLog, *,
+        undoing: bool = False, confirming: tuple[RuleChange, ...] = (), again: bool = False,
+    ) -> None:  # fmt: skip
         steps.begin(number, step, undoing=undoing)
         began_s = self._shell.clock()
-        self.perform(step)
+        for change in confirming if again else ():
+            self.perform(change)
+        try:
+            self.perform(step)
+        except BarrierLate as late:
+            if not confirming:
+                raise
+            self._resync(late, confirming)
         steps.end(number, step, took_s=self._shell.clock() - began_s, undoing=undoing)
+
+    def _resync(self, late: BarrierLate, changes: tuple[RuleChange, ...]) -> None:
+        """Asks switches that did not answer for their rules, instead of believing either way.
+
+        The error again where they do not show all changes, or do not answer that either.
+        """
+        for switch in late.switches:
+            rules = self._switches.rules(switch, timeout_s=BARRIER_TIMEOUT_S)
+            if not has_done(switch, changes, rules):
+                raise late
+        log.warning("%s; the rules show that all was done", late)
 
     def perform(self, step: Step) -> None:
         """One step; done twice it has the same effect as done once."""
@@ -174,6 +204,23 @@ class Executor:
         for switch, messages in _by_switch(openflow.delete_rule, rules).items():
             if self._switches.is_connected(switch):
                 self._switches.send(switch, messages)
+
+
+def _name(plan: MigrationPlan, number: int) -> str:
+    """A step for people; a barrier is told by the changes that it is to confirm."""
+    names = dict.fromkeys(type(step).__name__ for step in changes_confirmed_by(plan, number))
+    return f"step {number + 1} of {len(plan.steps)}, {' and '.join(names) or type(plan.steps[number]).__name__}"
+
+
+def _stuck(plan: MigrationPlan, number: int, error: VnftwinError) -> str:
+    left = dict.fromkeys(type(step).__name__ for step in plan.steps[number + 1 :])
+    kept = [step.instance for step in plan.steps[number + 1 :] if isinstance(step, StopVnf)]
+    message = f"{_name(plan, number)}: {error}"
+    if left:
+        message += f"; not done: {', '.join(left)}"
+    if kept:
+        message += f"; instance {', '.join(kept)} runs on until the switches are seen to lead nothing to it"
+    return message
 
 
 def _by_switch(build: Callable[[FlowRule], bytes], rules: tuple[FlowRule, ...]) -> dict[str, list[bytes]]:

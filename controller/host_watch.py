@@ -46,6 +46,7 @@ class HostWatch:
     spawn: Spawn
     tell: Callable[[str, str], None]
     known: Callable[[], tuple[NetworkState | None, Routes]]
+    steered_as_wanted: Callable[[int], bool]  # told a chain's number
     _usage: HostUsage = field(init=False)
     energy: EnergyMeter = field(init=False)
     surplus: int = 0  # instances that served nothing and were stopped
@@ -134,7 +135,8 @@ class HostWatch:
             return False
         steering = self.keeper.installed.get(chain.id)
         steered = steering is not None and running.attachment in steering.vnfs
-        return self.keeper.active.get(vnf) != name and not steered
+        # While an entry rule is not known to be right, packets may still be led to the instance before.
+        return self.keeper.active.get(vnf) != name and not steered and self.steered_as_wanted(chain.number)
 
     def _stop_surplus(self, name: str, stop: Callable[[], None]) -> None:
         self.surplus += 1

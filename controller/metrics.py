@@ -97,6 +97,10 @@ class ControllerMetrics(Collector):
             yield CounterMetricFamily(f"vnftwin_{name}", text, value=state[key])
         yield GaugeMetricFamily("vnftwin_energy_modelled", "1: energy is modelled", state["energy_label"] == "modelled")
         yield _labelled("migrations", "ended migrations", "status", state["migrations_by_status"])
+        yield _labelled(
+            "messages_refused", "OpenFlow messages that switches refused", "error", state["messages_refused"]
+        )
+        yield _labelled("answers_late", "barriers and the like not answered in time", "switch", state["answers_late"])
         yield _labelled("refusals", "moves that the verdict refused", "reason", state["refusals"])
         ages = GaugeMetricFamily("vnftwin_reading_age_seconds", "age of the oldest reading", labels=["quantity"])
         for quantity, age_s in state["oldest_reading_s"].items():

@@ -12,10 +12,11 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from controller.flow_rule import Action, FlowRule, Match, Output, PopTag, PushTag, Vlan
-from controller.tags import COOKIE_PREFIX, COOKIE_RANGE_MASK
+from controller.tags import COOKIE_PREFIX, COOKIE_RANGE_MASK, Role, parse_cookie
 
 VERSION = 4
 ALL_TABLES = 0xFF
+HEAD_BYTES = 26  # the beginning of a message that `describe` needs
 VLAN_PRESENT = 0x1000  # OFPVID_PRESENT: goes with every VLAN id in a match or a set-field
 
 _ECHO_REQUEST, _PACKET_OUT, _FLOW_MOD, _MULTIPART_REQUEST, _BARRIER_REQUEST = 2, 13, 14, 18, 20
@@ -25,6 +26,13 @@ _NONE = 0xFFFFFFFF  # OFPP_ANY, OFPG_ANY, OFP_NO_BUFFER
 _WHOLE_PACKET = 0xFFFF  # OFPCML_NO_BUFFER
 _ETH_VLAN = 0x8100
 _GOTO_TABLE, _APPLY_ACTIONS = 1, 4
+_VERBS = {_ADD: "to add", _MODIFY_STRICT: "to modify", _DELETE_STRICT: "to delete"}
+_KINDS = {
+    _ECHO_REQUEST: "an echo request",
+    _PACKET_OUT: "a packet-out",
+    _MULTIPART_REQUEST: "a request for statistics",
+    _BARRIER_REQUEST: "a barrier request",
+}
 _COOKIE_EXACT = 0xFFFFFFFFFFFFFFFF
 _MATCH_TYPE_OXM = 1
 _TCP = 6
@@ -41,6 +49,22 @@ class Unbuildable(ValueError):
 def stamp(message: bytes, xid: int) -> bytes:
     """The message with its transaction id, by which replies and errors name it."""
     return message[:4] + struct.pack("!I", xid) + message[8:]
+
+
+def describe(head: bytes) -> str:
+    """What a message of ours was to do, from its first `HEAD_BYTES`: for people, when a switch refuses it."""
+    kind = head[1]
+    if kind != _FLOW_MOD or len(head) < HEAD_BYTES:
+        return _KINDS.get(kind, f"a message of type {kind}")
+    value, table, command = struct.unpack_from("!Q8xBB", head, 8)
+    verb, cookie = _VERBS.get(command, "to change"), parse_cookie(value)
+    if cookie is None:
+        return f"{verb} a rule in table {table}"
+    if cookie.role is Role.BASE:
+        return f"{verb} a base rule in table {table}"
+    generation = f", generation {cookie.generation}" if cookie.role in (Role.PATH, Role.PROBE) else ""
+    place = f"chain {cookie.chain}, segment {cookie.segment}{generation}"
+    return f"{verb} the {cookie.role.name.lower()} rule in table {table} of {place}"
 
 
 def add_rule(rule: FlowRule) -> bytes:

@@ -122,8 +122,20 @@ class SwitchError:
     type: int
     code: int
 
+    @property
+    def name(self) -> str:
+        """One of a closed set of names: the code's where it belongs to a FlowMod, else the type's."""
+        kind = self._kind
+        if kind == "FLOW_MOD_FAILED" and 0 < self.code < len(_FLOW_MOD_CODES):
+            return _FLOW_MOD_CODES[self.code]
+        return kind or "OTHER"
+
+    @property
+    def _kind(self) -> str:
+        return _ERROR_TYPES[self.type] if self.type < len(_ERROR_TYPES) else ""
+
     def __str__(self) -> str:
-        kind = _ERROR_TYPES[self.type] if self.type < len(_ERROR_TYPES) else f"type {self.type}"
+        kind = self._kind or f"type {self.type}"
         known = kind == "FLOW_MOD_FAILED" and self.code < len(_FLOW_MOD_CODES)
         return f"{kind} {_FLOW_MOD_CODES[self.code] if known else f'code {self.code}'} (message {self.xid})"
 

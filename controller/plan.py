@@ -9,14 +9,15 @@ arrive. The order (source: ours, measured in docs/steering.md):
     4 the new VNF takes over, the old one
       sends on to it what still arrives
 
-Up to 4 a plan can be undone, from 5 on it only goes forward. Only a VNF with state has 2 and 4. All is pure; an
-executor acts.
+Up to 4 a plan can be undone, and so can new entries at ports that had none; from the first entry that is swapped or
+deleted on it only goes forward. Only a VNF with state has 2 and 4. All is pure; an executor acts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import UnionType
 
 from controller.flow_rule import FlowRule
 from controller.rules import chain_rules, segment_rules
@@ -57,11 +58,11 @@ class MigrationPlan:
     @property
     def no_return(self) -> int:
         """How many steps can still be undone: once the step of this index has begun, a plan only goes forward."""
-        return _no_return(self.steps)
+        return next((i for i, step in enumerate(self.steps) if not isinstance(step, Reversible)), len(self.steps))
 
 
-def _no_return(steps: tuple[Step, ...]) -> int:
-    return next((i for i, step in enumerate(steps) if not isinstance(step, Reversible)), len(steps))
+def _first(steps: tuple[Step, ...], kinds: type[Step] | UnionType) -> int:
+    return next((i for i, step in enumerate(steps) if isinstance(step, kinds)), len(steps))
 
 
 def plan_change(
@@ -104,7 +105,7 @@ def plan_migration(
     steps, stop = change.steps, StopVnf(start.vnf, source)
     if start.standby:
         copy, take = CopyState(start.vnf, source, start.instance), TakeOver(start.vnf, source, start.instance)
-        prepared = _no_return(steps)
+        prepared = _first(steps, InstallEntries | SwapEntry | DeleteRules)
         steps = (copy, *steps[:prepared], take, *steps[prepared:])
     return MigrationPlan((start, *steps, stop), change.after)
 
@@ -124,6 +125,10 @@ def _inverse(step: Step) -> Iterator[Step]:
         case InstallRules(rules):
             yield DeleteRules(rules)
             yield Barrier(_switches(rules))
+        case InstallEntries(rules):
+            yield DeleteRules(rules)
+            yield Barrier(_switches(rules))
+            yield Drain(DRAIN_MS)  # what they have let in is still under way on the new rules
         case StartVnf(vnf, _, instance):
             yield StopVnf(vnf, instance)
         case TakeOver(vnf, owner, heir):

@@ -3,15 +3,19 @@
 A desired rule that a switch lacks is *missing* and installed again; a rule in our cookie range that nobody asked for
 is *alien* and deleted. Rules of chains that changed within the verdict interval are left alone: what a plan is doing
 right now, or has just done, must not look like a fault.
+
+Alien rules may be the way that packets still take, where a switch refused to turn an entry over to the new one. So they
+stay until every entry of their chain has been seen to be as it should.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
 from controller.flow_rule import FlowRule
-from controller.tags import Role, parse_cookie
+from controller.tags import ENTRY_ROLES, Role, parse_cookie
 
 VERDICT_INTERVAL_S = 2.0
 
@@ -27,6 +31,46 @@ class Difference:
         return bool(self.missing or self.alien)
 
 
+@dataclass(slots=True)
+class Reconciler:
+    """Compares switch after switch, and remembers where the entries of each settled chain were found right."""
+
+    _right: dict[int, set[str]] = field(default_factory=dict)  # chain number -> switches
+
+    def difference(
+        self, switch: str, wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *,
+        unsettled: frozenset[int], entries: Mapping[int, frozenset[str]],
+    ) -> Difference:  # fmt: skip
+        """What is to be done on one switch. `entries`: by chain number, the switches that hold its entry rules."""
+        want, have = frozenset(wanted), frozenset(installed)
+        found = compare(want, have, unsettled=unsettled)
+        wrong = _wrong_entries(want, have)
+        for chain, switches in entries.items():
+            if chain in unsettled:
+                self._right.pop(chain, None)
+            elif chain in wrong:
+                self._right.get(chain, set()).discard(switch)
+            elif switch in switches:
+                self._right.setdefault(chain, set()).add(switch)
+        unsure = {chain for chain, switches in entries.items() if not self.is_right(chain, switches)}
+        return Difference(found.missing, _settled(found.alien, unsure))
+
+    def is_right(self, chain: int, entries: frozenset[str]) -> bool:
+        """Whether all of these switches were seen to have the chain's entries as wanted since it last changed."""
+        return entries <= self._right.get(chain, set())
+
+
+def _wrong_entries(want: frozenset[FlowRule], have: frozenset[FlowRule]) -> set[int]:
+    """Numbers of chains with an entry that leads elsewhere than it should; one that is not there leads nowhere."""
+    keys = {rule.key for rule in have}
+    return {_chain(rule) for rule in want - have if rule.key in keys and _is_entry(rule)}
+
+
+def _is_entry(rule: FlowRule) -> bool:
+    cookie = parse_cookie(rule.cookie)
+    return cookie is not None and cookie.role in ENTRY_ROLES
+
+
 def compare(wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *, unsettled: frozenset[int]) -> Difference:
     """The difference on one switch. `installed` are the rules in our cookie range; `unsettled` the numbers of chains
     that are changing or have just changed."""
@@ -37,7 +81,7 @@ def compare(wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *, unsett
     return Difference(_settled(want - have, unsettled), _settled(alien, unsettled))
 
 
-def _settled(rules: Iterable[FlowRule], unsettled: frozenset[int]) -> tuple[FlowRule, ...]:
+def _settled(rules: Iterable[FlowRule], unsettled: AbstractSet[int]) -> tuple[FlowRule, ...]:
     return tuple(rule for rule in rules if _chain(rule) not in unsettled)
 
 

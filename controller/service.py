@@ -24,7 +24,7 @@ from controller.hosts import Hosts
 from controller.journal import Journal
 from controller.migrations import Migrations, Surroundings
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
-from controller.reconcile import VERDICT_INTERVAL_S, compare
+from controller.reconcile import VERDICT_INTERVAL_S, Reconciler
 from controller.rules import base_rules
 from controller.start_up import RuleBook, StartUp
 from controller.switchboard import Send, Switchboard, SwitchGone
@@ -66,7 +66,7 @@ class Service:
         )
         executor = Executor(self.switchboard, hosts, shell)
         self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around)
-        self.counters, self.book = Counters(), RuleBook()
+        self.counters, self.book, self.reconciler = Counters(), RuleBook(), Reconciler()
         self.state: NetworkState | None = None
         self.set_up_done = False
         self.started_s = shell.clock()
@@ -78,6 +78,7 @@ class Service:
         self.watch = HostWatch(
             scenario, hosts, self.keeper, self.migrations, telemetry, shell, spawn, self._tell,
             lambda: (self.state, self.routes()),
+            lambda chain: self.reconciler.is_right(chain, self.keeper.entry_switches().get(chain, frozenset())),
         )  # fmt: skip
         hosts.on_ports_changed(telemetry.discovery.set_vnf_ports)
 
@@ -110,12 +111,13 @@ class Service:
         if switch := self.telemetry.discovery.switch_name(dpid):
             self.telemetry.port_stats(self.shell.clock(), switch, counters)
 
-    def flow_stats(self, dpid: int, counters: Sequence[FlowCounters]) -> None:
+    def flow_stats(self, dpid: int, counters: Sequence[FlowCounters], *, xid: int = 0) -> None:
         """`counters` are those of a whole reply: what is not in it is not installed."""
         if switch := self.telemetry.discovery.switch_name(dpid):
             now_s = self.shell.clock()
             self.telemetry.flow_stats(now_s, switch, counters)
             self.book.take(now_s, switch, tuple(counter.rule for counter in counters))
+            self.switchboard.rules_told(switch, xid, (counter.rule for counter in counters))
             if self.set_up_done:  # before, what is installed is what there is to learn from
                 self._reconcile(switch, counters)
 
@@ -124,8 +126,7 @@ class Service:
 
     def error(self, dpid: int, error: SwitchError) -> None:
         switch = self.telemetry.discovery.switch_name(dpid)
-        log.warning("switch %s: %s", switch or hex(dpid), error)
-        self.switchboard.error(switch, error)
+        log.warning("%s", self.switchboard.error(switch or hex(dpid), error))
 
     # ---- what is known now
 
@@ -258,16 +259,16 @@ class Service:
 
     def _reconcile(self, switch: str, counters: Sequence[FlowCounters]) -> None:
         """Compares what a switch has with what it should have, and mends the difference."""
-        now_s = self.shell.clock()
         wanted = self.keeper.wanted_rules(switch, self.keeper.link_ports(switch))
-        unsettled = self.migrations.unsettled(now_s, VERDICT_INTERVAL_S)
-        difference = compare(wanted, (c.rule for c in counters), unsettled=unsettled)
+        unsettled = self.migrations.unsettled(self.shell.clock(), VERDICT_INTERVAL_S)
+        difference = self.reconciler.difference(
+            switch, wanted, (c.rule for c in counters), unsettled=unsettled, entries=self.keeper.entry_switches()
+        )
         if difference:
             self.counters.rules_repaired += len(difference.missing)
             self.counters.rules_alien += len(difference.alien)
-            messages = [openflow.delete_rule(r) for r in difference.alien]
-            messages += [openflow.add_rule(r) for r in difference.missing]
-            self.switchboard.send(switch, messages)
+            self.switchboard.send(switch, map(openflow.delete_rule, difference.alien))
+            self.switchboard.send(switch, map(openflow.add_rule, difference.missing))
 
     def _happened(self, events: Iterable[DiscoveryEvent]) -> None:
         for event in events:

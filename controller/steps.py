@@ -89,5 +89,6 @@ class StopVnf:
     instance: str
 
 
-Reversible = StartVnf | CopyState | InstallRules | TakeOver | Barrier | Drain  # may be taken back
-Step = Reversible | InstallEntries | SwapEntry | DeleteRules | StopVnf
+# May be taken back: an entry that was added is deleted again, and packets at its port are shut out as before.
+Reversible = StartVnf | CopyState | InstallRules | TakeOver | InstallEntries | Barrier | Drain
+Step = Reversible | SwapEntry | DeleteRules | StopVnf

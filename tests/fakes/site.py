@@ -1,6 +1,7 @@
 """A fake site for the acting half: switches that are a `Fabric`, instances that get a port, a clock that only sleeps.
 
-It fails where a test says so: the n-th send, the n-th barrier, the start of an instance on a server.
+It fails where a test says so: the n-th send is swallowed, the n-th rule added or modified is refused, a table is full,
+the n-th barrier is refused or not answered, an instance does not start on a server.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller import openflow_replies
+from controller import openflow, openflow_replies
 from controller.chain_keeper import ChainKeeper, Network
 from controller.containers import ContainerError, Instance
 from controller.executor import Executor, Shell
@@ -17,42 +18,63 @@ from controller.flow_rule import FlowRule
 from controller.hosts import RunningVnf
 from controller.journal import Journal
 from controller.migrations import Migrations, Surroundings
+from controller.openflow_replies import SwitchError
 from controller.probes import ProbeCounts
+from controller.reconcile import Reconciler
 from controller.recovery import Found, Recovery
 from controller.rules import base_rules
 from controller.ryu_compat import parse_message
 from controller.steering import Attachment, SwitchPath
-from controller.switchboard import SwitchGone, SwitchRefused
+from controller.switchboard import BarrierLate, Refusal, SwitchGone, SwitchRefused
 from tests.fakes.fabric import Arrival, Fabric, forward_packet
 from twin.routing import Router
 from twin.scenario import Scenario
 
+TABLE_FULL = SwitchError(1, 5, 1)
 _FLOW_MOD, _ADD, _MODIFY, _DELETE = 14, 0, 2, 4
+
+
+def _never(_number: int) -> bool:
+    return False
 
 
 @dataclass
 class FakeSwitches:
-    """Takes real FlowMod bytes and applies them to the fabric, as a switch would."""
+    """Takes real FlowMod bytes and applies them to the fabric, as a switch would.
+
+    `limits`: (switch, table) -> how many rules it takes. Refusals are told at the switch's next barrier. `late_barrier`
+    is asked with the number of the barrier and the switch.
+    """
 
     fabric: Fabric
     gone: set[str] = field(default_factory=set)
-    refuse_send: Callable[[int], bool] = lambda _number: False
-    refuse_barrier: Callable[[int], bool] = lambda _number: False
+    limits: dict[tuple[str, int], int] = field(default_factory=dict)
+    swallow_send: Callable[[int], bool] = _never
+    refuse_add: Callable[[int], bool] = _never
+    refuse_modify: Callable[[int], bool] = _never
+    refuse_barrier: Callable[[int], bool] = _never
+    late_barrier: Callable[[int, str], bool] = lambda _number, _switch: False
+    mute: set[str] = field(default_factory=set)  # do not even tell their rules
     sends: int = 0
+    adds: int = 0
+    modifies: int = 0
     barriers: int = 0
+    _refused: list[Refusal] = field(default_factory=list)
 
     def send(self, switch: str, messages: Iterable[bytes]) -> None:
         if switch in self.gone:
             raise SwitchGone(f"switch {switch} is not connected")
         for message in messages:
             self.sends += 1
-            if not self.refuse_send(self.sends):
+            if not self.swallow_send(self.sends):
                 self._apply(switch, message)
 
     def _apply(self, switch: str, message: bytes) -> None:
         parsed = parse_message(message)
         rule = openflow_replies.rule(switch, parsed)
-        if parsed.command == _ADD:
+        if self._refuses(parsed.command, rule):
+            self._refused.append(Refusal(switch, openflow.describe(message), TABLE_FULL))
+        elif parsed.command == _ADD:
             self.fabric.add([rule])
         elif parsed.command == _MODIFY:
             self.fabric.modify(rule)
@@ -60,16 +82,38 @@ class FakeSwitches:
             assert parsed.command == _DELETE
             self.fabric.delete([rule])
 
+    def _refuses(self, command: int, rule: FlowRule) -> bool:
+        if command == _MODIFY:
+            self.modifies += 1
+            return self.refuse_modify(self.modifies)
+        if command != _ADD:
+            return False
+        self.adds += 1
+        table = self.fabric.tables.get((rule.switch, rule.table), {})
+        full = rule.key not in table and len(table) >= self.limits.get((rule.switch, rule.table), 1 << 30)
+        return full or self.refuse_add(self.adds)
+
     def is_connected(self, switch: str) -> bool:
         return switch not in self.gone
 
     def barrier(self, switches: tuple[str, ...], *, timeout_s: float) -> None:
         assert timeout_s > 0
         self.barriers += 1
+        refused = [refusal for refusal in self._refused if refusal.switch in switches]
+        self._refused = [refusal for refusal in self._refused if refusal not in refused]
+        if self.refuse_barrier(self.barriers):
+            refused.append(Refusal(switches[0], "to add a rule", TABLE_FULL))
+        if refused:
+            raise SwitchRefused(refused)
+        if late := [switch for switch in switches if self.late_barrier(self.barriers, switch)]:
+            raise BarrierLate(late)
         if gone := self.gone.intersection(switches):
             raise SwitchGone(f"switch {min(gone)} left")
-        if self.refuse_barrier(self.barriers):
-            raise SwitchRefused("FLOW_MOD_FAILED TABLE_FULL (message 1)")
+
+    def rules(self, switch: str, *, timeout_s: float) -> frozenset[FlowRule]:
+        if switch in self.mute:
+            raise BarrierLate((switch,), "for its rules")
+        return frozenset(rule for rule in self.fabric.rules if rule.switch == switch)
 
 
 @dataclass
@@ -175,7 +219,7 @@ class FakeSite:
 
     def _begin(self) -> None:
         """A controller that knows nothing yet."""
-        self.keeper = ChainKeeper(self.scenario)
+        self.keeper, self.reconciler = ChainKeeper(self.scenario), Reconciler()
         shell = Shell(lambda: self.now_s, self._sleep)
         around = Surroundings(
             self.network, lambda: self.places, lambda _chain: None, lambda _step, _took: None,
@@ -236,6 +280,17 @@ class FakeSite:
         out = Attachment(*self.places[chain.egress])
         visited = tuple(vnf.id for vnf in chain.vnfs)
         return (arrival.kind, arrival.packet.at, arrival.packet.visited) == ("port", out, visited)
+
+    def reconcile(self, rounds: int = 2) -> None:
+        """What the polls of some seconds do, when nothing is changing."""
+        for _ in range(rounds):
+            for switch in (s.id for s in self.scenario.switches):
+                wanted = self.keeper.wanted_rules(switch, self.keeper.link_ports(switch))
+                installed = self.switches.rules(switch, timeout_s=1.0)
+                entries = self.keeper.entry_switches()
+                found = self.reconciler.difference(switch, wanted, installed, unsettled=frozenset(), entries=entries)
+                self.switches.send(switch, [openflow.delete_rule(rule) for rule in found.alien])
+                self.switches.send(switch, [openflow.add_rule(rule) for rule in found.missing])
 
     def stray_rules(self) -> frozenset[FlowRule]:
         """Rules that nobody wants, and wanted rules that are not there."""

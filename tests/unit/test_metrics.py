@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
     "stay_delay_ms": 30.0, "power_w": 130.0, "stay_power_w": 300.0, "energy_j": 5.0, "stay_energy_j": 9.0,
     "handler_errors": 0, "samples_ignored": 2, "rules_repaired": 1, "rules_alien": 0, "energy_label": "modelled",
     "migrations_by_status": {"done": 3, "rolled_back": 0}, "refusals": {"cooldown": 4},
+    "messages_refused": {"TABLE_FULL": 2}, "answers_late": {"core1": 1},
     "oldest_reading_s": {"chain_delay": 0.5, "link_delay": None},
 }  # fmt: skip
 
@@ -56,6 +57,8 @@ def test_what_is_not_known_is_absent_not_zero(scraped: dict[str, Any]) -> None:
 def test_counters_and_labels(scraped: dict[str, Any]) -> None:
     assert _value(scraped["vnftwin_migrations"], status="done") == 3
     assert _value(scraped["vnftwin_refusals"], reason="cooldown") == 4
+    assert _value(scraped["vnftwin_messages_refused"], error="TABLE_FULL") == 2
+    assert _value(scraped["vnftwin_answers_late"], switch="core1") == 1
     assert scraped["vnftwin_migrations"].type == "counter"
     assert _value(scraped["vnftwin_vnf_placement"], vnf="web1.nat", server="e1") == 1
 

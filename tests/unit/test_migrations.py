@@ -85,7 +85,7 @@ def test_a_switch_that_never_confirms_after_the_swap_is_a_failure_that_says_so(s
 def test_rules_that_were_swallowed_are_missing_and_found(site: FakeSite) -> None:
     """A switch may confirm a barrier and have forgotten a rule: reconciliation has to see it."""
     first = site.switches.sends
-    site.switches.refuse_send = lambda number: number == first + 2
+    site.switches.swallow_send = lambda number: number == first + 2
     site.move("video.monitor", "e1")
     assert len(site.stray_rules()) == 1
 

@@ -146,7 +146,15 @@ def test_a_plan_without_point_of_no_return_can_be_undone_whole() -> None:
     plan = MigrationPlan((InstallRules(()),), None)
     assert undo(plan, 1) == (DeleteRules(()), Barrier(()))
     assert plan_change(chain(A, B, C), None, LINE).no_return == 0
-    assert plan_change(None, chain(A, B, C), LINE).no_return == 2
+    assert plan_change(None, chain(A, B, C), LINE).no_return == 4
+
+
+def test_an_undo_closes_new_entries_before_it_takes_away_where_they_lead() -> None:
+    plan = plan_change(None, chain(A, B, C), LINE)
+    assert kinds(undo(plan, 4)) == ["DeleteRules", "Barrier", "Drain", "DeleteRules", "Barrier"]
+    moved = plan_migration(START, "old", chain(A, B, C), chain(Attachment("b", 15), MOVED, C), LINE)
+    names = kinds(moved.steps)
+    assert names.index("TakeOver") < names.index("InstallEntries") < moved.no_return == names.index("SwapEntry")
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

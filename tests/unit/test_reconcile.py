@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controller.flow_rule import Output
-from controller.reconcile import compare
+from controller.reconcile import Reconciler, compare
 from controller.rules import base_rules, chain_rules
 from controller.steering import Attachment, steer
 from twin.scenario import Flow
@@ -47,3 +47,29 @@ def test_a_chain_that_changes_is_left_alone_but_no_other() -> None:
     assert not compare(WANTED, base, unsettled=frozenset({1}))
     assert compare(WANTED, base, unsettled=frozenset({2}))
     assert compare(WANTED, frozenset(), unsettled=frozenset({1})).missing
+
+
+STEERED = chain_rules(STEERING, {})
+TURNED = chain_rules(STEERING.with_generation(0, 1), {})
+ENTRIES = {1: frozenset({"s1", "s2"})}
+
+
+def test_the_old_way_stays_until_every_entry_was_seen_to_be_right() -> None:
+    """An entry on `s1` that a switch did not turn over still leads the packets along rules nobody wants any more."""
+    entry = next(rule for rule in TURNED if rule.key in {r.key for r in STEERED} and rule not in STEERED)
+    (before,) = [rule for rule in STEERED if rule.key == entry.key]
+    reconciler, old = Reconciler(), STEERED - TURNED - {before}
+    assert old
+
+    def read(switch: str, installed: frozenset[object], unsettled: frozenset[int] = frozenset()) -> tuple[object, ...]:
+        wanted = TURNED if switch == "s1" else frozenset()
+        return reconciler.difference(switch, wanted, installed, unsettled=unsettled, entries=ENTRIES).alien  # type: ignore[arg-type]
+
+    read("s1", TURNED, frozenset({1}))
+    assert read("s2", old) == ()  # `s1` has not been seen yet
+    assert read("s1", TURNED - {entry} | {before}) == ()
+    assert read("s2", old) == ()
+    assert read("s1", TURNED) == ()
+    assert set(read("s2", old)) == old
+    read("s2", old, frozenset({1}))  # the chain changes again: all that was seen is of yesterday
+    assert read("s2", old) == ()
