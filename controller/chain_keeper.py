@@ -16,6 +16,7 @@ from controller.plan import DRAIN_MS, MigrationPlan, plan_change, plan_migration
 from controller.rules import base_rules, chain_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, SwitchPath, steer
 from controller.steps import StartVnf
+from twin.rewrites import addresses
 from twin.scenario import Placement, Scenario, ServiceChain
 
 ROAM_DRAIN_MS = (
@@ -76,7 +77,7 @@ class ChainKeeper:
             *(instead.get(vnf.id) or self._attachment(vnf.id) for vnf in chain.vnfs),
             _place(chain.egress, places),
         )
-        return steer(chain.number, chain.flow, stops, network.route)
+        return steer(chain.number, chain.flow, stops, network.route, addresses(chain))
 
     def plan(self, chain: ServiceChain, desired: ChainSteering | None) -> MigrationPlan:
         """The plan from what is installed to `desired`; empty when they are the same."""

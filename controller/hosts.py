@@ -16,6 +16,7 @@ from controller.containers import ContainerEngine, ContainerError, Instance, Ins
 from controller.ports import PortPlumber
 from controller.steering import Attachment
 from twin.errors import VnftwinError
+from twin.rewrites import backend_addresses, external_address, option_text
 from twin.scenario import Scenario, Server, Vnf, VnfType
 
 log = logging.getLogger("vnftwin.hosts")
@@ -234,9 +235,9 @@ def vnf_config(vnf: Vnf, scenario: Scenario) -> tuple[str, ...]:
     own = [line for key, value in vnf.type.config.items() for line in _lines(key, value)]
     keys = {line.split()[0] for line in own}
     if vnf.type.function == "nat" and "external" not in keys:
-        lines.append(f"external 10.255.{chain.number}.{vnf.index + 1}")
+        lines.append(f"external {external_address(vnf, chain.number)}")
     if vnf.type.function == "balancer" and "backend" not in keys:
-        lines.append(f"backend {chain.flow.dst_ip}")
+        lines += _lines("backend", backend_addresses(vnf, chain))
     return (*lines, *own)
 
 
@@ -247,4 +248,4 @@ def work_us(vnf_type: VnfType, packet_bytes: int) -> float:
 
 def _lines(key: str, value: object) -> Iterable[str]:
     values = value if isinstance(value, list | tuple) else [value]
-    return [f"{key} {item}" for item in values]
+    return [f"{key} {option_text(item)}" for item in values]

@@ -150,9 +150,11 @@ def with_generations(before: ChainSteering | None, after: ChainSteering, adjacen
 
 def _check_ports(before: ChainSteering, after: ChainSteering) -> None:
     """A port that changed its VNF would be two things at once while both generations are installed."""
-    if before.chain != after.chain or len(before.stops) != len(after.stops):
+    if (before.chain, before.replies, len(before.stops)) != (after.chain, after.replies, len(after.stops)):
         raise SteeringError(f"chain {before.chain}: not the same chain before and after")
-    place: dict[Attachment, int] = {port: index for index, port in enumerate(before.vnfs)}
+    place: dict[Attachment, int] = {
+        port: index for stops in (before.stops, before.back_stops) for index, port in enumerate(stops[1:-1])
+    }
     for index, port in enumerate(after.vnfs):
         if place.get(port, index) != index:
             raise SteeringError(f"chain {after.chain}: port {port.port} of {port.switch} is that of another VNF of it")

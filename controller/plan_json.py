@@ -11,6 +11,7 @@ from controller import plan, steps
 from controller.flow_rule import Action, FlowRule, Match, Vlan
 from controller.steering import Attachment, ChainSteering, Segment
 from twin.errors import InputError
+from twin.rewrites import Addresses
 from twin.scenario import Flow
 
 _TYPES: Mapping[str, type] = {
@@ -25,6 +26,7 @@ _TYPES: Mapping[str, type] = {
         ChainSteering,
         Segment,
         Flow,
+        Addresses,
     )
 }
 _KIND = "is"  # the key that names the type of a JSON object

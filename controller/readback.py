@@ -8,11 +8,13 @@ need (a plan that was cut off left them) are *alien* then, and the ordinary repa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from controller.flow_rule import IP_PROTO, PORT_IN, FlowRule, Output, PopTag, PushTag
 from controller.rules import FORWARD
 from controller.steering import Adjacency, Attachment, ChainSteering, Segment, SteeringError
 from controller.tags import Role, decode_tag, parse_cookie
+from twin.rewrites import Addresses
 from twin.scenario import Flow
 
 _MAX_STOPS = 16
@@ -20,6 +22,10 @@ _MAX_STOPS = 16
 
 def installed_steerings(rules: Iterable[FlowRule], adjacency: Adjacency) -> Mapping[int, ChainSteering]:
     """Every chain, by its number, whose rules lead from an ingress to the egress and back to the same ingress.
+
+    A two-way chain of which one direction has been switched over to a new VNF and the other not yet is read with both:
+    `ChainSteering.vnfs` are the ports on the way there, `back_vnfs` those on the way back (empty where they are the
+    same). Such a steering can be planned from like any other, so that both directions agree again.
 
     Where a user roams just now two ports are let in; the way back decides for one. Chains whose rules lead nowhere are
     left out: their rules are alien. `adjacency` holds also links that are down.
@@ -29,9 +35,19 @@ def installed_steerings(rules: Iterable[FlowRule], adjacency: Adjacency) -> Mapp
     return {steering.chain: steering for steering in found if steering is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What packets pass in one direction: `entries[i]` starts `segments[i]`, which leads from stop i to stop i + 1."""
+
+    entries: tuple[FlowRule, ...]
+    segments: tuple[Segment, ...]
+    stops: tuple[Attachment, ...]
+
+
 class _Reader:
     def __init__(self, rules: Iterable[FlowRule], adjacency: Adjacency) -> None:
         self._vnf_entry: dict[Attachment, FlowRule] = {}
+        self._vnf_return_entry: dict[Attachment, FlowRule] = {}
         self._return_entry: dict[tuple[int, Attachment], FlowRule] = {}
         self._hop: dict[tuple[str, int], FlowRule] = {}
         self._far = {Attachment(a, port): b for (a, b), port in adjacency.items()}
@@ -48,30 +64,38 @@ class _Reader:
         elif cookie.role is Role.INGRESS and match.in_port is not None:
             self.ingresses.append(rule)
         elif cookie.role is Role.VNF and match.in_port is not None:
-            self._vnf_entry[Attachment(rule.switch, match.in_port)] = rule
+            entries = self._vnf_entry if match.ipv4_dst is None else self._vnf_return_entry
+            entries[Attachment(rule.switch, match.in_port)] = rule
         elif cookie.role is Role.RETURN and match.in_port is not None:
             self._return_entry[cookie.chain, Attachment(rule.switch, match.in_port)] = rule
 
     def read(self, entry: FlowRule) -> ChainSteering | None:
         """The steering that starts with this ingress rule; None where the rules end before it is whole."""
-        flow, cookie, stops, segments = _flow(entry), parse_cookie(entry.cookie), [_start(entry)], []
+        flow, cookie = _flow(entry), parse_cookie(entry.cookie)
+        there = self._follow(entry, self._vnf_entry)
+        if flow is None or cookie is None or there is None:
+            return None
+        reply = self._return_entry.get((cookie.chain, there.stops[-1]))
+        back = self._follow(reply, self._vnf_return_entry) if reply is not None else None
+        if back is None or back.stops[-1] != there.stops[0]:
+            return None
+        try:
+            return _steering(cookie.chain, flow, there, back)
+        except (SteeringError, ValueError):
+            return None
+
+    def _follow(self, entry: FlowRule, next_entries: Mapping[Attachment, FlowRule]) -> _Way | None:
+        """From an entry through all VNFs to an endpoint; None where the rules end before."""
+        entries, segments, stops = list[FlowRule](), list[Segment](), [_start(entry)]
         following: FlowRule | None = entry
         while following is not None and len(stops) <= _MAX_STOPS:
             if (walked := self._walk(following)) is None:
                 return None
+            entries.append(following)
             segments.append(walked[0])
             stops.append(walked[1])
-            following = self._vnf_entry.get(stops[-1])
-        if flow is None or cookie is None:
-            return None
-        back = self._return_entry.get((cookie.chain, stops[-1]))
-        returned = self._walk(back) if back is not None else None
-        if returned is None or returned[1] != stops[0]:
-            return None
-        try:
-            return ChainSteering(cookie.chain, flow, tuple(stops), tuple(segments), returned[0])
-        except (SteeringError, ValueError):
-            return None
+            following = next_entries.get(stops[-1])
+        return _Way(tuple(entries), tuple(segments), tuple(stops))
 
     def _walk(self, entry: FlowRule) -> tuple[Segment, Attachment] | None:
         """The segment that an entry rule starts, and the stop it ends at."""
@@ -91,6 +115,21 @@ class _Reader:
             switch = far
             path.append(far)
         return None
+
+
+def _steering(chain: int, flow: Flow, there: _Way, back: _Way) -> ChainSteering:
+    """SteeringError where the two directions do not fit together."""
+    *later, to_ingress = back.segments
+    if not later:
+        return ChainSteering(chain, flow, there.stops, there.segments, to_ingress)
+    clients = tuple(entry.match.ipv4_dst or "" for entry in reversed(back.entries))
+    vnfs = back.stops[-2:0:-1]
+    return ChainSteering(
+        chain, flow, there.stops, there.segments, to_ingress,
+        replies=Addresses(clients, back.entries[0].match.ipv4_src),
+        returns=tuple(reversed(later)),
+        back_vnfs=() if vnfs == there.stops[1:-1] else vnfs,
+    )  # fmt: skip
 
 
 def _start(entry: FlowRule) -> Attachment:

@@ -22,6 +22,7 @@ from controller.readback import installed_steerings
 from controller.records import MigrationStatus
 from controller.steering import Adjacency, Attachment, ChainSteering
 from controller.steps import StartVnf, SwapEntry
+from twin.rewrites import addresses
 from twin.scenario import Scenario, ServiceChain
 
 log = logging.getLogger("vnftwin.recovery")
@@ -55,7 +56,7 @@ class Recovery:
         steerings = installed_steerings(found.rules, found.adjacency)
         by_port = {running.attachment: name for name, running in found.instances.items()}
         for chain in self.scenario.chains:
-            if (steering := steerings.get(chain.number)) is not None and len(steering.vnfs) == len(chain.vnfs):
+            if (steering := steerings.get(chain.number)) is not None and _fits(steering, chain):
                 self._take_in(chain, steering, found, by_port)
         begun = {move.start.instance for move in open_moves if move.start is not None}
         self._take_in_unsteered(found, begun)
@@ -125,6 +126,11 @@ class Recovery:
         begun = min(move.begun, plan.no_return)
         self.migrations.executor.take_back(plan, begun, self.migrations.steps_of(move.record))
         return MigrationStatus.ROLLED_BACK, f"the controller ended after {move.begun} steps, before the swap"
+
+
+def _fits(steering: ChainSteering, chain: ServiceChain) -> bool:
+    """Whether what is installed is the chain as the scenario has it now, there and back."""
+    return len(steering.vnfs) == len(chain.vnfs) and steering.replies == addresses(chain)
 
 
 def _is_swapped(plan: MigrationPlan, rules: Collection[FlowRule]) -> bool:

@@ -26,7 +26,6 @@ from controller.flow_rule import (
 )
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError
 from controller.tags import RETURN_SEGMENT, Cookie, Role
-from twin.scenario import Flow
 
 CLASSIFY, FORWARD = 0, 1  # table ids
 PROBE_DSCP = 62  # marks the controller's own probe packets
@@ -34,6 +33,7 @@ PROBE_DSCP = 62  # marks the controller's own probe packets
 LLDP_PRIORITY = 500
 TAGGED_PRIORITY = 450
 ARP_PRIORITY = 400
+VNF_RETURN_PRIORITY = 310  # above the other: replies out of a VNF are told by whom they are addressed to
 VNF_PRIORITY = 300  # above the probe guard: probes come back out of VNFs
 PROBE_GUARD_PRIORITY = 200  # above the classification: no endpoint may send what looks like a probe
 ENDPOINT_PRIORITY = 100
@@ -80,29 +80,43 @@ def chain_rules(steering: ChainSteering, adjacency: Adjacency) -> frozenset[Flow
 def entry_rule(steering: ChainSteering, number: int) -> FlowRule:
     """The rule of table 0 that starts a segment: the one thing that decides which generation new packets take."""
     start, _ = steering.ends(number)
-    role = Role.INGRESS if number == 0 else Role.RETURN if number == RETURN_SEGMENT else Role.VNF
+    role = entry_role(steering, number)
+    back = steering.is_back(number)
     return FlowRule(
         switch=start.switch,
         table=CLASSIFY,
-        priority=VNF_PRIORITY if role is Role.VNF else ENDPOINT_PRIORITY,
-        match=_entry_match(role, start.port, steering.flow),
+        priority=ENDPOINT_PRIORITY if role is not Role.VNF else VNF_RETURN_PRIORITY if back else VNF_PRIORITY,
+        match=_vnf_match(steering, number) if role is Role.VNF else _endpoint_match(steering, number),
         actions=(PushTag(steering.tag(number).vlan_id),),
         goto=FORWARD,
         cookie=Cookie(role, steering.chain, number).value,
     )
 
 
-def _entry_match(role: Role, in_port: int, flow: Flow) -> Match:
-    if role is Role.VNF:
-        return Match(in_port=in_port, vlan=Vlan.UNTAGGED, eth_type=ETH_IPV4)
-    forward = role is Role.INGRESS
+def entry_role(steering: ChainSteering, number: int) -> Role:
+    """What a segment's entry rule is for."""
+    return Role.INGRESS if number == 0 else Role.RETURN if number == steering.first_back else Role.VNF
+
+
+def _vnf_match(steering: ChainSteering, number: int) -> Match:
+    """All that comes out of a VNF; on the way back only what is for the client, whatever the client is called there."""
+    port = steering.ends(number)[0].port
+    client = (
+        steering.replies.clients[RETURN_SEGMENT - number] if steering.replies and steering.is_back(number) else None
+    )
+    return Match(in_port=port, vlan=Vlan.UNTAGGED, eth_type=ETH_IPV4, ipv4_dst=client)
+
+
+def _endpoint_match(steering: ChainSteering, number: int) -> Match:
+    flow, replies, forward = steering.flow, steering.replies, not steering.is_back(number)
+    source, destination = (replies.server, replies.clients[-1]) if replies else (flow.dst_ip, flow.src_ip)
     return Match(
-        in_port=in_port,
+        in_port=steering.ends(number)[0].port,
         vlan=Vlan.UNTAGGED,
         eth_type=ETH_IPV4,
         ip_proto=IP_PROTO[flow.proto],
-        ipv4_src=flow.src_ip if forward else flow.dst_ip,
-        ipv4_dst=flow.dst_ip if forward else flow.src_ip,
+        ipv4_src=flow.src_ip if forward else source,
+        ipv4_dst=flow.dst_ip if forward else destination,
         tp_src=None if forward else flow.dst_port,
         tp_dst=flow.dst_port if forward else None,
     )

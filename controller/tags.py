@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-RETURN_SEGMENT = 15
+RETURN_SEGMENT = 15  # the one that ends at the ingress
+FIRST_RETURN_SEGMENT = 8  # in a two-way chain, of which replies take as many segments as packets there
 LAST_FORWARD_SEGMENT = 14
 COOKIE_PREFIX = 0x564E << 48
 COOKIE_RANGE_MASK = 0xFFFF << 48
@@ -47,7 +48,7 @@ class Role(IntEnum):
 
     BASE = 1  # of the switch, not of a chain
     INGRESS = 2  # table 0: the chain's packets from its ingress endpoint
-    VNF = 3  # table 0: what comes out of a VNF
+    VNF = 3  # table 0: what comes out of a VNF, there or back
     RETURN = 4  # table 0: the chain's replies from its egress endpoint
     PATH = 5  # table 1: one hop of a segment
     PROBE = 6  # table 1: takes the chain's probes out before they reach the egress endpoint

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mininet_topos import stock_mininet
 from mininet_topos.edgecore import EdgeCoreTopo, PortPlan, bridge_name, interface_name, plan_ports
 from mininet_topos.links import LinkEmulator
 from twin.errors import VnftwinError
+from twin.rewrites import further_addresses, neighbours
 from twin.scenario import Endpoint, Scenario, Server
 from twin.scenario_file import dump_scenario
 
@@ -31,7 +32,10 @@ class NetworkFailed(VnftwinError):
 
 
 class EndpointHost(stock_mininet.module("node").Host):  # type: ignore[misc]
-    """A user or service: every interface has its one MAC and IP, all its neighbours are known beforehand."""
+    """A user or service: every interface has its one MAC and IP, all its neighbours are known beforehand.
+
+    A server has further addresses besides, where a balancer sends to these.
+    """
 
     def startShell(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802 (Mininet's name)
         """As Mininet does, and before there is any interface: no IPv6, any source address may come in anywhere."""
@@ -41,9 +45,12 @@ class EndpointHost(stock_mininet.module("node").Host):  # type: ignore[misc]
             " echo 0 > /proc/sys/net/ipv4/conf/$f/rp_filter; done 2>/dev/null"
         )
 
-    def config(self, mac: str = "", ip: str = "", neighbours: Mapping[str, str] | None = None, **_rest: Any) -> None:
+    def config(
+        self, mac: str = "", ip: str = "", neighbours: Mapping[str, str] | None = None, further: Iterable[str] = (),
+        **_rest: Any,
+    ) -> None:  # fmt: skip
         """Called by Mininet when all links are there. Checksums are made in software: nobody else would make them."""
-        commands = ["link set lo up"]
+        commands = ["link set lo up", *(f"address replace {address}/32 dev lo" for address in further)]
         for metric, interface in enumerate(self.intfNames()):
             commands += [
                 f"link set {interface} down address {mac}",
@@ -84,12 +91,6 @@ class AppController(stock_mininet.module("node").RemoteController):  # type: ign
         """Nothing to check yet."""
 
 
-def neighbours(scenario: Scenario) -> dict[str, str]:
-    """IP to MAC of all that a host may send to: the endpoints, and addresses that a chain's balancer answers for."""
-    virtual = {chain.flow.dst_ip: scenario.endpoint(chain.egress).mac for chain in scenario.chains}
-    return virtual | {endpoint.ip: endpoint.mac for endpoint in scenario.endpoints}
-
-
 class Network:
     """The running network, in a sandbox that takes it along when it ends. A context manager."""
 
@@ -118,7 +119,8 @@ class Network:
         return Bridge(name, datapath=self._datapath, **params)
 
     def _host(self, name: str, **params: Any) -> Any:
-        return EndpointHost(name, neighbours=neighbours(self.scenario), **params)
+        further = further_addresses(self.scenario)[name]
+        return EndpointHost(name, neighbours=neighbours(self.scenario), further=further, **params)
 
     def _link(self, node_a: Any, node_b: Any, **options: Any) -> Any:
         """Links of the scenario are emulated; the short cable of an endpoint is a plain veth pair."""

@@ -17,7 +17,7 @@ from twin.migration_cost import MigrationCost
 
 Tier = Literal["edge", "core"]
 MAX_CHAINS = 126  # 7 bits of the steering tag, 0 and 127 kept free (docs/steering.md)
-MAX_VNFS = 7  # forward segments 0..7 of the tag's 4 bits, the rest is for return traffic
+MAX_VNFS = 7  # forward segments 0..7 of the tag's 4 bits, 8..15 for replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,10 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class ServiceChain:
-    """A VNF-FG: ordered VNFs between two endpoints. `number` (1..126) is its part of the steering tag."""
+    """A VNF-FG: ordered VNFs between two endpoints. `number` (1..126) is its part of the steering tag.
+
+    `two_way`: replies pass the VNFs in reverse order; else they go straight back.
+    """
 
     id: str
     number: int
@@ -192,6 +195,7 @@ class ServiceChain:
     packet_bytes: int
     traffic: Traffic
     flow: Flow
+    two_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)

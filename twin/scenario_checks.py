@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import networkx as nx
 
+from twin.reply_checks import check_replies
 from twin.scenario import Placement, Scenario, Server, Vnf
 from twin.scenario_nodes import Findings, did_you_mean
 from twin.traffic import mean_mbps
@@ -20,6 +21,7 @@ def check(scenario: Scenario, findings: Findings) -> None:
     _references(scenario, findings)
     _uniqueness(scenario, findings)
     _reachability(scenario, findings)
+    check_replies(scenario, findings)
 
 
 def _references(scenario: Scenario, findings: Findings) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from twin.move_modes import AUTO
+from twin.rewrites import needs_both_ways
 from twin.scenario import (
     BurstTraffic,
     DiurnalTraffic,
@@ -99,6 +100,7 @@ def _vnf_type(vnf_type: VnfType) -> dict[str, object]:
 
 
 def _chain(chain: ServiceChain) -> dict[str, object]:
+    derived = needs_both_ways(vnf.type for vnf in chain.vnfs)
     return {
         "id": chain.id,
         "from": chain.ingress,
@@ -108,6 +110,7 @@ def _chain(chain: ServiceChain) -> dict[str, object]:
         "packet_bytes": chain.packet_bytes,
         "traffic": _traffic(chain.traffic),
         "flow": _fields(chain.flow, "proto", "dst_port"),
+        **({} if chain.two_way == derived else {"two_way": chain.two_way}),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Literal, cast
 from yaml.nodes import Node
 
 from twin.move_modes import AUTO, MOVE_CHOICES, contradictions
+from twin.rewrites import needs_both_ways
 from twin.scenario import (
     MAX_CHAINS,
     MAX_VNFS,
@@ -33,7 +34,7 @@ _TYPE_KEYS = (
     *("cpu_base", "cpu_per_mbps", "memory_mb", "state_mb", "service_ms", "function", "image", "config"),
     *("stateless", "move", "allow_cold"),
 )
-_CHAIN_KEYS = ("id", "from", "to", "vnfs", "max_delay_ms", "packet_bytes", "traffic", "flow")
+_CHAIN_KEYS = ("id", "from", "to", "vnfs", "max_delay_ms", "packet_bytes", "traffic", "flow", "two_way")
 _TRAFFIC_KEYS = {
     "constant": ("mean_mbps",),
     "diurnal": ("mean_mbps", "swing", "day_s", "noise", "phase"),
@@ -104,16 +105,18 @@ def _chain(
     ident, ingress, egress = table.ident(), table.text("from"), table.text("to")
     if ingress and ingress == egress:
         table.wrong("to", f"'{egress}' is where the chain comes from")
+    vnfs = _vnfs(table, ident, types)
     return ServiceChain(
         id=ident,
         number=number,
         ingress=ingress,
         egress=egress,
-        vnfs=_vnfs(table, ident, types),
+        vnfs=vnfs,
         max_delay_ms=table.number("max_delay_ms", above=0),
         packet_bytes=table.whole("packet_bytes", 512, low=64, high=9000),
         traffic=_traffic(table, ident, folder),
         flow=_flow(table, number, endpoints.get(ingress), endpoints.get(egress)),
+        two_way=table.flag("two_way", default=needs_both_ways(vnf.type for vnf in vnfs)),
     )
 
 

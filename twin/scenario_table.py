@@ -117,9 +117,10 @@ class Table:
             return ""
         return value
 
-    def flag(self, key: str) -> bool:
-        """True or false, false where it is missing or wrong."""
-        return self.text(key, "false", choices=("true", "false")) == "true"
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """True or false; the default where it is missing or wrong."""
+        choice = self.text(key, "", choices=("true", "false")) if key in self.entries else ""
+        return choice == "true" if choice else default
 
     def ident(self, key: str = "id") -> str:
         """An id: letters, digits, '-' and '_', at most 63; an empty string where it is wrong."""

@@ -1,13 +1,15 @@
 """A fake OpenFlow fabric: flow tables as values, answering "where does this packet come out, and what did it visit?".
 
 It knows what the rules of `controller.rules` need: two tables, priorities, VLAN push and pop, goto, output to a port,
-to the port a packet came in by, to the controller. A VNF is a port that sends back whatever comes out of it.
+to the port a packet came in by, to the controller. A VNF is a port that sends back whatever comes out of it, with its
+addresses rewritten where it is a nat or a balancer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from controller.flow_rule import (
@@ -23,7 +25,8 @@ from controller.flow_rule import (
     Vlan,
 )
 from controller.steering import Adjacency, Attachment
-from twin.scenario import Flow
+from twin.rewrites import Position, positions
+from twin.scenario import Flow, ServiceChain
 
 MAX_HOPS = 200
 
@@ -44,14 +47,48 @@ class Packet:
     visited: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Rewrite:
+    """What a VNF does to addresses: the client's (nat) or the server's, as seen on its inner and its outer side."""
+
+    client: tuple[str, str]
+    server: tuple[str, str]
+
+    def there(self, packet: Packet) -> Packet:
+        return replace(packet, src=_swapped(packet.src, *self.client), dst=_swapped(packet.dst, *self.server))
+
+    def back(self, packet: Packet) -> Packet:
+        return replace(
+            packet, dst=_swapped(packet.dst, *self.client[::-1]), src=_swapped(packet.src, *self.server[::-1])
+        )
+
+    def __call__(self, packet: Packet) -> Packet:
+        """As a real one does, it tells the directions by the addresses alone."""
+        return self.back(packet) if packet.dst == self.client[1] else self.there(packet)
+
+
+def _swapped(address: str, old: str, new: str) -> str:
+    return new if address == old else address
+
+
+def rewrites_of(chain: ServiceChain) -> dict[str, Rewrite]:
+    """By VNF id what the VNFs of a chain do to addresses; a balancer has chosen its first backend."""
+    pairs = pairwise(positions(chain))
+    return {
+        vnf.id: Rewrite((a.client, b.client), (a.servers[0], b.servers[0]))
+        for vnf, (a, b) in zip(chain.vnfs, pairs, strict=True)
+    }
+
+
 def forward_packet(flow: Flow, at: Attachment, *, dscp: int = 0) -> Packet:
     """A packet of the chain that enters at its ingress."""
     return Packet(at, flow.src_ip, flow.dst_ip, IP_PROTO[flow.proto], 40000, flow.dst_port, dscp)
 
 
-def reply_packet(flow: Flow, at: Attachment) -> Packet:
-    """A reply that enters at the chain's egress."""
-    return Packet(at, flow.dst_ip, flow.src_ip, IP_PROTO[flow.proto], flow.dst_port, 40000)
+def reply_packet(flow: Flow, at: Attachment, seen: Position | None = None) -> Packet:
+    """A reply that enters at the chain's egress; of a two-way chain, with the addresses that packets have there."""
+    source, client = (seen.servers[0], seen.client) if seen else (flow.dst_ip, flow.src_ip)
+    return Packet(at, source, client, IP_PROTO[flow.proto], flow.dst_port, 40000)
 
 
 @dataclass(frozen=True)
@@ -64,10 +101,11 @@ class Arrival:
 
 @dataclass
 class Fabric:
-    """Tables by switch; `links` say where a port leads, `vnfs` what hangs at one."""
+    """Tables by switch; `links` say where a port leads, `vnfs` what hangs at one, `rewrites` what a VNF rewrites."""
 
     adjacency: Adjacency
     vnfs: Mapping[Attachment, str]
+    rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
     tables: dict[tuple[str, int], dict[RuleKey, FlowRule]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,7 +179,9 @@ class Fabric:
         if port in self.vnfs:
             if packet.vlan is not None:
                 return Arrival("dropped", packet)  # VNFs know no tags
-            return replace(packet, at=port, visited=(*packet.visited, self.vnfs[port]))
+            name = self.vnfs[port]
+            done = self.rewrites[name](packet) if name in self.rewrites else packet
+            return replace(done, at=port, visited=(*packet.visited, name))
         if port in self._far:
             return replace(packet, at=self._far[port])
         return Arrival("port", replace(packet, at=port))

@@ -26,7 +26,8 @@ from controller.rules import base_rules
 from controller.ryu_compat import parse_message
 from controller.steering import Attachment, SwitchPath
 from controller.switchboard import BarrierLate, Refusal, SwitchGone, SwitchRefused
-from tests.fakes.fabric import Arrival, Fabric, forward_packet
+from tests.fakes.fabric import Fabric, Packet, forward_packet, reply_packet, rewrites_of
+from twin.rewrites import positions
 from twin.routing import Router
 from twin.scenario import Scenario
 
@@ -210,7 +211,8 @@ class FakeSite:
             ends: 1 + i for i, link in enumerate(scenario.links) for ends in ((link.a, link.b), (link.b, link.a))
         }
         vnfs: dict[Attachment, str] = {}
-        self.fabric = Fabric(self.adjacency, vnfs)
+        rewrites = {vnf: r for chain in scenario.chains for vnf, r in rewrites_of(chain).items()}
+        self.fabric = Fabric(self.adjacency, vnfs, rewrites)
         self.switches, self.instances = FakeSwitches(self.fabric), FakeInstances(scenario, vnfs)
         self.journal, self.router = MortalJournal(), Router(scenario)
         self._numbers = iter(range(1, 10_000))
@@ -273,13 +275,19 @@ class FakeSite:
         return record.status.value
 
     def delivered(self, chain_id: str) -> bool:
-        """Does a packet of the chain visit all its VNFs in order and come out at its egress?"""
+        """Do a packet of the chain and its reply visit the VNFs that they should, in order, and come out?"""
         chain = self.scenario.chain(chain_id)
-        switch, port = self.places[chain.ingress]
-        arrival: Arrival = self.fabric.deliver(forward_packet(chain.flow, Attachment(switch, port)))
-        out = Attachment(*self.places[chain.egress])
+        here, there = (Attachment(*self.places[end]) for end in (chain.ingress, chain.egress))
         visited = tuple(vnf.id for vnf in chain.vnfs)
-        return (arrival.kind, arrival.packet.at, arrival.packet.visited) == ("port", out, visited)
+        return self._comes_out(forward_packet(chain.flow, here), there, visited) and self._comes_out(
+            reply_packet(chain.flow, there, positions(chain)[-1] if chain.two_way else None),
+            here,
+            visited[::-1] if chain.two_way else (),
+        )
+
+    def _comes_out(self, packet: Packet, at: Attachment, visited: tuple[str, ...]) -> bool:
+        arrival = self.fabric.deliver(packet)
+        return (arrival.kind, arrival.packet.at, arrival.packet.visited) == ("port", at, visited)
 
     def reconcile(self, rounds: int = 2) -> None:
         """What the polls of some seconds do, when nothing is changing."""

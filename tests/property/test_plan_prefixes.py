@@ -1,5 +1,7 @@
 """After every prefix of a plan, packets visit every VNF of their chain once and in order, and arrive.
 
+Replies of a two-way chain visit them in reverse order, whatever addresses the VNFs rewrite.
+
 A switch does what it was sent in order, but two switches do so independently until a barrier. So the test keeps one
 queue per switch and lets them run at random; packets are sent, and packets in flight are moved, at every moment.
 """
@@ -7,7 +9,7 @@ queue per switch and lets them run at random; packets are sent, and packets in f
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,10 +21,11 @@ from hypothesis import strategies as st
 from controller.flow_rule import FlowRule
 from controller.plan import MigrationPlan, plan_change, undo
 from controller.rules import base_rules, chain_rules
-from controller.steering import Adjacency, Attachment, ChainSteering, Segment, steer
+from controller.steering import Adjacency, Attachment, ChainSteering, steer
 from controller.steps import Barrier, DeleteRules, Drain, InstallEntries, InstallRules, Step, SwapEntry
-from tests.fakes.fabric import MAX_HOPS, Arrival, Fabric, Packet, forward_packet, reply_packet
-from twin.scenario import Flow
+from tests.fakes.fabric import MAX_HOPS, Arrival, Fabric, Packet, forward_packet, reply_packet, rewrites_of
+from twin.rewrites import addresses, positions
+from twin.scenario import ConstantTraffic, Flow, ServiceChain, Vnf, VnfType
 
 Flying = tuple[Packet, ChainSteering, bool]  # where it is, the steering it started under, forward or reply
 CHANGES = ("move", "move two", "move all", "re-route", "roam ingress", "roam egress", "roam and move")
@@ -73,8 +76,21 @@ def flow_of(chain: int) -> Flow:
     return Flow(f"10.0.0.{chain}", "10.0.1.1", "udp", 5000 + chain)
 
 
-def random_chain(net: Network, chain: int, vnfs: int) -> ChainSteering:
-    steering = steer(chain, flow_of(chain), tuple(net.attach() for _ in range(vnfs + 2)), net.route)
+def random_service(rng: random.Random, chain: int, vnfs: int, *, two_way: bool) -> ServiceChain:
+    """A chain of VNFs that rewrite addresses, in any order; of VNFs that rewrite nothing where replies go straight."""
+    names = [rng.choice(("monitor", "nat", "balancer") if two_way else ("monitor",)) for _ in range(vnfs)]
+    backends = rng.choice(((), ("10.0.1.1",), ("10.9.0.1",), ("10.9.0.1", "10.9.0.2")))
+    config = {"balancer": {"backend": list(backends)} if backends else {}}
+    types = [VnfType(name, 0, 0, 0, 0, 0, name, config=config.get(name, {})) for name in names]
+    functions = tuple(Vnf(f"{chain}.{i}", str(chain), i, vnf_type) for i, vnf_type in enumerate(types))
+    return ServiceChain(
+        str(chain), chain, "u", "w", functions, 1.0, 512, ConstantTraffic(1.0), flow_of(chain), two_way=two_way
+    )
+
+
+def random_chain(net: Network, service: ServiceChain) -> ChainSteering:
+    stops = tuple(net.attach() for _ in range(len(service.vnfs) + 2))
+    steering = steer(service.number, service.flow, stops, net.route, addresses(service))
     for number in steering.numbers:
         steering = steering.with_generation(number, net.rng.randrange(2))
     return steering
@@ -84,7 +100,7 @@ def changed(net: Network, before: ChainSteering, change: str) -> ChainSteering:
     """What a planner is asked for: other stops, or other paths between the same."""
     stops, vnfs = list(before.stops), range(1, len(before.stops) - 1)
     if change == "re-route":
-        return steer(before.chain, before.flow, before.stops, net.route)
+        return steer(before.chain, before.flow, before.stops, net.route, before.replies)
     move = {"move": 1, "roam and move": 1, "move two": 2, "move all": len(vnfs)}.get(change, 0)
     for index in net.rng.sample(vnfs, min(move, len(vnfs))):
         stops[index] = net.attach()
@@ -97,15 +113,11 @@ def changed(net: Network, before: ChainSteering, change: str) -> ChainSteering:
 
 def keeping_paths(net: Network, before: ChainSteering, stops: tuple[Attachment, ...]) -> ChainSteering:
     """New paths only where an end of a segment is on another switch."""
-    after = steer(before.chain, before.flow, stops, net.route)
-
-    def path(number: int) -> Segment:
-        old, new = before.ends(number), after.ends(number)
-        same = [end.switch for end in old] == [end.switch for end in new]
-        return before.segment(number) if same else after.segment(number)
-
-    segments = tuple(path(i) for i in range(len(after.segments)))
-    return replace(after, segments=segments, back=path(15))
+    after = steer(before.chain, before.flow, stops, net.route, before.replies)
+    for number in after.numbers:
+        if [end.switch for end in before.ends(number)] == [end.switch for end in after.ends(number)]:
+            after = after.with_segment(number, before.segment(number))
+    return after
 
 
 @dataclass
@@ -115,6 +127,7 @@ class Trial:
     fabric: Fabric
     chains: Sequence[tuple[ChainSteering | None, ChainSteering | None]]
     rng: random.Random
+    services: Mapping[int, ServiceChain]
     _queues: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
     _flying: list[Flying] = field(default_factory=list)
 
@@ -159,12 +172,16 @@ class Trial:
         self._flying = [moved for flying in self._flying if (moved := self._fly(flying, self.rng.randrange(3)))]
         for before, after in self.chains:
             for steering, forward in ((s, f) for s in (before, after) if s for f in (True, False)):
-                whole = before is not None and after is not None and before.ends(15) == after.ends(15)
-                start = steering.stops[0 if forward else -1]
-                packet = (forward_packet if forward else reply_packet)(steering.flow, start)
+                whole = before is not None and after is not None and _same_ends(before, after)
+                packet = self._packet(steering, forward)
                 self._fly((packet, steering, forward), MAX_HOPS, may_be_closed=not whole)
                 if flying := self._fly((packet, steering, forward), 1, may_be_closed=not whole):
                     self._flying.append(flying)
+
+    def _packet(self, steering: ChainSteering, forward: bool) -> Packet:
+        if forward:
+            return forward_packet(steering.flow, steering.stops[0])
+        return reply_packet(steering.flow, steering.stops[-1], positions(self.services[steering.chain])[-1])
 
     def _fly(self, flying: Flying, hops: int, *, may_be_closed: bool = False) -> Flying | None:
         """Follows a packet for some hops. None: it arrived as it should, or was shut out where it may be."""
@@ -182,15 +199,29 @@ class Trial:
         return packet, steering, forward
 
     def _judge(self, arrival: Arrival, steering: ChainSteering, forward: bool) -> None:
-        count = len(steering.vnfs) if forward else 0
-        wanted = tuple(f"{steering.chain}.{i}" for i in range(count))
+        names = tuple(f"{steering.chain}.{i}" for i in range(len(steering.vnfs)))
+        wanted = names if forward else names[::-1] if steering.two_way else ()
         ends = {s.stops[-1 if forward else 0] for pair in self.chains for s in pair if s and s.chain == steering.chain}
         if arrival.kind != "port" or arrival.packet.visited != wanted or arrival.packet.at not in ends:
             raise Lost(f"{arrival.kind} at {arrival.packet.at} after {arrival.packet.visited}, wanted {wanted}")
+        seen = positions(self.services[steering.chain])[-1 if forward else 0]
+        bears = (seen.client, seen.servers[0]) if forward else (seen.servers[0], seen.client)
+        if (arrival.packet.src, arrival.packet.dst) != bears:
+            raise Lost(f"arrived as {arrival.packet}, wanted {bears}")
+
+
+def _same_ends(one: ChainSteering, other: ChainSteering) -> bool:
+    return (one.stops[0], one.stops[-1]) == (other.stops[0], other.stops[-1])
 
 
 def vnfs_at(*steerings: ChainSteering | None) -> dict[Attachment, str]:
-    return {port: f"{s.chain}.{i}" for s in steerings if s for i, port in enumerate(s.vnfs)}
+    return {
+        port: f"{s.chain}.{i}"
+        for s in steerings
+        if s
+        for ports in (s.vnfs, s.back_vnfs)
+        for i, port in enumerate(ports)
+    }
 
 
 @dataclass
@@ -200,12 +231,17 @@ class Case:
     seed: int
     vnfs: int
     change: str
+    two_way: bool = False
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.net = Network(self.rng, switches=self.rng.randrange(1, 7))
-        self.other = random_chain(self.net, 2, 2)
-        self.before: ChainSteering | None = random_chain(self.net, 1, self.vnfs)
+        self.services = {
+            1: random_service(self.rng, 1, self.vnfs, two_way=self.two_way and self.vnfs > 0),
+            2: random_service(self.rng, 2, 2, two_way=self.two_way),
+        }
+        self.other = random_chain(self.net, self.services[2])
+        self.before: ChainSteering | None = random_chain(self.net, self.services[1])
         self.after: ChainSteering | None = None
         if self.change == "install":
             self.before, self.after = None, self.before
@@ -220,14 +256,15 @@ class Case:
         return plan_change(self.before, self.after, self.adjacency)
 
     def fabric(self, installed: ChainSteering | None) -> Fabric:
-        fabric = Fabric(self.adjacency, vnfs_at(self.before, self.after, self.other))
+        rewrites = {k: r for service in self.services.values() for k, r in rewrites_of(service).items()}
+        fabric = Fabric(self.adjacency, vnfs_at(self.before, self.after, self.other), rewrites)
         fabric.add(self.net.base() | chain_rules(self.other, self.adjacency))
         if installed:
             fabric.add(chain_rules(installed, self.adjacency))
         return fabric
 
     def trial(self, fabric: Fabric) -> Trial:
-        return Trial(fabric, [(self.before, self.after), (self.other, self.other)], self.rng)
+        return Trial(fabric, [(self.before, self.after), (self.other, self.other)], self.rng, self.services)
 
 
 cases = st.builds(
@@ -235,6 +272,7 @@ cases = st.builds(
     seed=st.integers(0, 2**31),
     vnfs=st.integers(0, 4),
     change=st.sampled_from((*CHANGES, "install", "remove")),
+    two_way=st.booleans(),
 )
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -307,9 +345,10 @@ def _loses(case: Case, steps: Sequence[Step]) -> bool:
     return False
 
 
+@pytest.mark.parametrize("two_way", [False, True], ids=["one way", "two ways"])
 @pytest.mark.parametrize("wrong", WRONG_ORDERS, ids=lambda order: order.__name__.strip("_"))
-def test_a_wrong_order_is_found_out(wrong: Callable[[Sequence[Step]], list[Step]]) -> None:
-    cases = [Case(seed, 3, CHANGES[seed % len(CHANGES)]) for seed in range(60)]
+def test_a_wrong_order_is_found_out(wrong: Callable[[Sequence[Step]], list[Step]], two_way: bool) -> None:
+    cases = [Case(seed, 3, CHANGES[seed % len(CHANGES)], two_way) for seed in range(60)]
     lost = sum(_loses(case, wrong(case.plan().steps)) for case in cases)
     assert lost >= 5, f"{lost} of {len(cases)} trials noticed"
 
