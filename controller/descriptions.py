@@ -89,6 +89,7 @@ class Descriptions:
             "samples_ignored": service.builder.ignored,
             "rules_repaired": service.counters.rules_repaired,
             "rules_alien": service.counters.rules_alien,
+            "instances_surplus": service.watch.surplus,
         }
 
     def _chains(self) -> list[dict[str, Any]]:

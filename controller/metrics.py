@@ -52,6 +52,7 @@ _COUNTERS = (
     ("samples_ignored", "telemetry samples of unknown subjects or not finite", "samples_ignored"),
     ("rules_repaired", "missing rules installed again", "rules_repaired"),
     ("rules_alien", "rules in our cookie range that nobody asked for, removed", "rules_alien"),
+    ("instances_surplus", "VNF instances of this run that served nothing, stopped", "instances_surplus"),
 )
 
 

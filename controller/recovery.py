@@ -1,4 +1,4 @@
-"""After a restart: what is there is taken over, what was left open is finished or undone (docs/moves.md).
+"""After a restart: what is there is taken over, what was left open is finished or undone (docs/transactions.md).
 
 Three witnesses are asked. The *switches* say which way packets take (cookies and tags); that counts most, since it is
 what happens. The *engines* say which instances live (labels). The *journal* says which steps a move had begun. A first

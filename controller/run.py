@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controller.child import ControllerProcess
 from controller.client import ControllerClient, Unreachable
 from controller.listening import listening_socket
 from controller.testbed import Event, TestBedProcess
@@ -32,7 +31,8 @@ LEDGER_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What one run is asked to do. `rates_pps` overrides the scenario's traffic with steady packet rates."""
+    """What one run is asked to do. `rates_pps` overrides the scenario's traffic with steady packet rates; `program` is
+    the module that is run as the controller (tests run one that can be made to die)."""
 
     scenario: str
     duration_s: float
@@ -43,6 +43,7 @@ class RunOptions:
     listen: tuple[str, int]
     token: str = ""
     rates_pps: Mapping[str, float] = field(default_factory=dict)
+    program: str = "controller.cli"
 
     @property
     def policy_label(self) -> str:
@@ -124,13 +125,28 @@ class LiveRun:
             self.ready = self.bed.wait_for("ready", timeout_s=START_TIMEOUT_S)
             self.bed_pid = int(self.ready["pid"])
             self._took("test bed", began)
-            with ControllerProcess(self.ready, self._listener, options) as self.controller:
-                self._wait_controller()
+            with ControllerProcess(self._controller_command(), self._listener, self._log, options.token) as controller:
+                self.controller = controller
+                self.wait_controller()
                 self._took("first packet can flow", began)
                 self._traffic(actions)
                 self._collect()
         self.record.save(options.report / f"run-{options.policy_label}.json")
         return self.record
+
+    def _controller_command(self) -> list[str]:
+        ready, options = self.ready, self.options
+        return [
+            "nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--",
+            sys.executable, "-m", options.program, "controller", str(ready["scenario"]),
+            "--policy", options.policy, "--seed", str(options.seed), "--listen-fd", str(self._listener.fileno()),
+            "--journal", str(options.report / f"journal-{options.policy_label}.db"),
+            "--control", str(Path(str(ready["scenario"])).parent / "control"),
+        ]  # fmt: skip
+
+    @property
+    def _log(self) -> Path:
+        return self.options.report / f"controller-{self.options.policy_label}.log"
 
     def _traffic(self, actions: Sequence[Callable[[LiveRun], None]]) -> None:
         self.bed.send("traffic_start", seed=self.options.seed, rates_pps=dict(self.options.rates_pps))
@@ -193,7 +209,8 @@ class LiveRun:
         elif event["event"] == "roamed":
             self.watcher.progress(f"user {event.get('endpoint')} roams to {event.get('to')}")
 
-    def _wait_controller(self) -> None:
+    def wait_controller(self) -> None:
+        """Returns when packets can flow. VnftwinError, naming what is waited for, when that takes too long."""
         self.watcher.progress("controller starts, chains are set up")
         deadline, waiting_for = time.monotonic() + READY_TIMEOUT_S, "its REST interface"
         while time.monotonic() < deadline:
@@ -208,54 +225,3 @@ class LiveRun:
 
     def _took(self, what: str, began: float) -> None:
         self.record.timings_s[what] = round(time.monotonic() - began, 2)
-
-
-class ControllerProcess:
-    """The controller inside the test bed's namespaces. Use as a context manager."""
-
-    def __init__(self, ready: Event, listener: socket.socket, options: RunOptions) -> None:
-        self._log = options.report / f"controller-{options.policy_label}.log"
-        service = [
-            sys.executable, "-m", "controller.cli", "controller", str(ready["scenario"]),
-            "--policy", options.policy, "--seed", str(options.seed), "--listen-fd", str(listener.fileno()),
-            "--journal", str(options.report / f"journal-{options.policy_label}.db"),
-            "--control", str(Path(str(ready["scenario"])).parent / "control"),
-        ]  # fmt: skip
-        self._command = ["nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--", *service]
-        self._listener = listener
-        self._environment = {**os.environ, "VNFTWIN_TOKEN": options.token}
-
-    def __enter__(self) -> ControllerProcess:
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment,
-                pass_fds=[self._listener.fileno()], start_new_session=True,
-            )  # fmt: skip
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._process.poll() is None:
-            self._signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self._signal(signal.SIGKILL)
-        self._process.wait()
-
-    @property
-    def pid(self) -> int:
-        """The controller's own process as the host sees it (nsenter waits in front of it)."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return int(children[0]) if children else self._process.pid
-
-    def check(self) -> None:
-        """VnftwinError with its last line when the controller has ended."""
-        if self._process.poll() is not None:
-            lines = [line for line in self._log.read_text().splitlines() if line.strip()]
-            raise VnftwinError(f"controller ended: {lines[-1] if lines else 'without a word'} (log: {self._log})")
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.kill(self.pid, number)
-        except (OSError, ValueError):
-            self._process.kill()

@@ -18,7 +18,8 @@ CHAINS = [{"id": "web1", "delay_ms": 12.0, "expected_delay_ms": 11.0, "loss": 0.
 STATE: dict[str, Any] = {
     "policy": "a2c", "chains": CHAINS, "placement": {"web1.nat": "e1"}, "delay_ms": 12.0, "expected_delay_ms": None,
     "stay_delay_ms": 30.0, "power_w": 130.0, "stay_power_w": 300.0, "energy_j": 5.0, "stay_energy_j": 9.0,
-    "handler_errors": 0, "samples_ignored": 2, "rules_repaired": 1, "rules_alien": 0, "energy_label": "modelled",
+    "handler_errors": 0, "samples_ignored": 2, "rules_repaired": 1, "rules_alien": 0, "instances_surplus": 0,
+    "energy_label": "modelled",
     "migrations_by_status": {"done": 3, "rolled_back": 0}, "refusals": {"cooldown": 4},
     "messages_refused": {"TABLE_FULL": 2}, "answers_late": {"core1": 1},
     "oldest_reading_s": {"chain_delay": 0.5, "link_delay": None},
