@@ -1,4 +1,4 @@
-"""Migrations that a controller left open when it ended, as the journal tells them (docs/transactions.md, "After a crash")."""
+"""Migrations that a controller left open when it ended (docs/transactions.md, "After a crash")."""
 
 from __future__ import annotations
 
