@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from agent.a2c_policy import named_policy
 from agent.decision import Move
+from controller.records import MigrationRecord, MigrationStatus
+from controller.thrift import Past
 from controller.tick import Decider
 from twin.feasibility import Limits
 from twin.forecast import PersistenceForecaster
@@ -17,6 +20,8 @@ from twin.routing import Router
 from twin.scenario import Scenario
 from twin.simulator import TwinWorld
 from twin.state import StateBuilder
+
+KEPT = 1000  # records of moves, as live
 
 
 def run_dry(scenario: Scenario, policies: Sequence[str], *, duration_s: float, seed: int) -> int:
@@ -39,20 +44,27 @@ def play_dry(scenario: Scenario, policy: str, *, slots: int, seed: int, console:
     decider = Decider(
         scenario, named_policy(policy, scenario, seed=seed), forecaster, limits=Limits(), clock=time.perf_counter
     )
-    moved_at_s: dict[str, float] = {}
+    records: deque[MigrationRecord] = deque(maxlen=KEPT)
     builder.add(world.observe(world.now_s))
     for _ in range(slots):
         state = builder.build(world.now_s)
         routes = router.routes(state.link_up, state.link_delay_ms)
-        tick = decider.tick(state, routes, moved_at_s=moved_at_s, in_flight=frozenset())
+        tick = decider.tick(state, routes, past=Past.of(records, world.now_s), in_flight=frozenset())
         decision = tick.decision
         if isinstance(decision, Move) and not tick.refusal:
+            records.append(_moved(decision, state.placement[decision.vnf], world.now_s))
             world.execute(decision.vnf, decision.target)
-            moved_at_s[decision.vnf] = world.now_s
             line = f"{world.now_s:7.1f} s  {decision.vnf} → {decision.target}: {decision.reason}"
             console.print(line, highlight=False, soft_wrap=True)
         builder.add(world.observe(world.now_s + scenario.period_s))
     return world
+
+
+def _moved(move: Move, source: str, at_s: float) -> MigrationRecord:
+    """The record of a move that the simulator makes: done within its slot."""
+    record = MigrationRecord("", move.vnf, source, move.target, move.reason, at_s, status=MigrationStatus.DONE)
+    record.ended_s = at_s
+    return record
 
 
 def _figures(world: TwinWorld, scenario: Scenario) -> tuple[str, ...]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent.decision import MigrationDecision, Move, Prediction
 from controller.journal import Journal
 from controller.records import DecisionRecord, MigrationRecord, Mode, Refused, UnknownName
 from controller.service import Service
+from controller.thrift import Past, Restraint
 from controller.tick import Decider, Tick, predict
-from twin.state import NetworkState
+from twin.state import NetworkState, placed
 
+log = logging.getLogger("vnftwin.loop")
 DECISIONS_KEPT = 1000
+NOT_READY, KEY_REUSED = "not_ready", "key_reused"  # refusals of a request that are none of a move
 
 
 class Loop:
@@ -28,16 +32,16 @@ class Loop:
         self.refusals: dict[str, int] = {}
         self._journal, self._observe = journal, observe_decision
         self._made = 0
+        self._told = ""
 
     def tick(self) -> None:
         """One decision; a move that is allowed begins in a green thread of its own."""
         service, state = self.service, self.service.state
         if state is None or service.not_ready() or self.mode is Mode.MANUAL:
             return
-        migrations = service.migrations
-        tick = self.decider.tick(
-            state, service.routes(), moved_at_s=migrations.moved_at_s, in_flight=frozenset(migrations.busy)
-        )
+        past, in_flight = self._past(), frozenset(service.migrations.busy)
+        seen = self._expected(state, past.under_way)
+        tick = self.decider.tick(seen, service.routes(), past=past, in_flight=in_flight)
         self.times_s.append(tick.took_s)
         self._observe(tick.took_s)
         record = self._record(tick, state, self._act(tick))
@@ -45,34 +49,55 @@ class Loop:
         self._journal.add_decision(state, record.as_json())
 
     def request(self, vnf: str, target: str, key: str | None) -> MigrationRecord:
-        """A move asked for by a person. UnknownName, or Refused with the verdict's reason."""
-        known = next((r for r in self.service.migrations.records.values() if key is not None and r.key == key), None)
-        if known is not None:
+        """A move asked for by a person. UnknownName, or Refused with the reason; a known key gives its migration."""
+        self._check_names(vnf, target)
+        known = None if key is None else self.service.migrations.with_key(key)
+        if known is not None and (known.vnf, known.target) == (vnf, target):
             return known
-        prediction = self.predict(vnf, target)
-        if refusal := self.verdict(vnf, target):
-            self._count(refusal)
+        if refusal := KEY_REUSED if known is not None else self.verdict(vnf, target):
+            self._refuse(vnf, target, refusal)
             raise Refused(refusal)
-        return self._begin(vnf, target, "asked for", prediction, key)
+        return self._begin(vnf, target, "asked for", self.predict(vnf, target), key)
 
     def verdict(self, vnf: str, target: str) -> str:
-        """Why a person may not move this VNF there now ('' when it may). A person is not held to the cool-down."""
-        service = self.service
+        """Why a person may not move this VNF there now ('' when it may).
+
+        A person is held to what is feasible and to how many moves may be under way, not to the other restraints.
+        """
+        service, migrations = self.service, self.service.migrations
         if service.state is None or service.not_ready():
-            return "not_ready"
-        in_flight = frozenset({service.scenario.vnf(vnf).chain} & service.migrations.busy)
-        return self.decider.verdict(vnf, target, service.state, service.routes(), {}, in_flight)
+            return NOT_READY
+        past = self._past()
+        others = {moved: server for moved, server in past.under_way.items() if moved != vnf}
+        seen = self._expected(service.state, others)
+        refusal = self.decider.verdict(vnf, target, seen, service.routes(), frozenset(migrations.busy))
+        if not refusal and past.full(service.scenario.limits):
+            return Restraint.MAX_PARALLEL.value
+        return refusal
 
     def predict(self, vnf: str, target: str) -> Prediction:
         """What the cost model expects of a move now. UnknownName; Refused before there is a state."""
+        self._check_names(vnf, target)
         service = self.service
-        if vnf not in service.scenario.vnf_index:
-            raise UnknownName(f"unknown VNF {vnf}")
-        if target not in service.scenario.server_index:
-            raise UnknownName(f"unknown server {target}")
         if service.state is None:
-            raise Refused("not_ready")
-        return predict(service.scenario, service.state, service.routes(), vnf, target)
+            raise Refused(NOT_READY)
+        return predict(service.scenario, self._expected(service.state, {}), service.routes(), vnf, target)
+
+    def _check_names(self, vnf: str, target: str) -> None:
+        if vnf not in self.service.scenario.vnf_index:
+            raise UnknownName(f"unknown VNF {vnf}")
+        if target not in self.service.scenario.server_index:
+            raise UnknownName(f"unknown server {target}")
+
+    def _past(self) -> Past:
+        return Past.of(self.service.migrations.records.values(), self.service.shell.clock())
+
+    def _expected(self, state: NetworkState, under_way: Mapping[str, str]) -> NetworkState:
+        """The state with every VNF where it is by now, later than the last poll, or will be once its move is done.
+
+        Two moves side by side must not both count on the same room.
+        """
+        return placed(self.service.scenario, state, {**self.service.keeper.server_of, **under_way})
 
     def _act(self, tick: Tick) -> str:
         """Begins an allowed move; the id of its migration, '' where there is none."""
@@ -80,7 +105,7 @@ class Loop:
         if not isinstance(decision, Move):
             return ""
         if tick.refusal:
-            self._count(tick.refusal)
+            self._refuse(decision.vnf, decision.target, tick.refusal)
             return ""
         if self.mode is not Mode.AUTO:
             return ""
@@ -113,5 +138,10 @@ class Loop:
             migration=migration,
         )
 
-    def _count(self, refusal: str) -> None:
+    def _refuse(self, vnf: str, target: str, refusal: str) -> None:
+        """Counts every refusal; says one line per change, since a policy may want the same move at every tick."""
         self.refusals[refusal] = self.refusals.get(refusal, 0) + 1
+        line = f"move of {vnf} to {target} refused: {refusal}"
+        if line != self._told:
+            self._told = line
+            log.info("%s", line)

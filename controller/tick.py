@@ -1,15 +1,21 @@
 """One tick of the control loop: state → forecast → decision → verdict. The same live and over the simulator.
 
+A move must be feasible (twin.feasibility) and none of the restraints on sparing moves may hold it back
+(controller.thrift).
+
 Nothing here acts: the caller carries the decision out. Time is what the state says it is; only how long deciding took
 is measured, by the clock that is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from agent.decision import MigrationDecision, Move, Policy, Prediction, Stay, View
+from controller.thrift import FREE, Past, Restraint, gains, restraints
 from twin.costs import evaluate
 from twin.errors import InputError
 from twin.feasibility import Limits, Refusal, feasible_moves, verdict
@@ -17,7 +23,7 @@ from twin.forecast import Forecaster
 from twin.routing import Routes
 from twin.samples import Quantity
 from twin.scenario import Scenario
-from twin.state import NetworkState
+from twin.state import BoolArray, IntArray, NetworkState
 
 HORIZON = 4  # slots; further ahead a forecast adds nothing (docs/model.md, "Forecast")
 STALE_PERIODS = 3.0
@@ -46,40 +52,53 @@ class Decider:
         """Goes once through everything that is compiled at its first use, so that no decision has to wait for it."""
         self._forecaster.observe(state)
         mask = feasible_moves(self.scenario, state, routes, self.limits)
+        restraints(self.scenario.limits, Past(), self.scenario, state, gains(self.scenario, state, routes))
         self.policy.decide(View(self.scenario, state, self._forecaster.forecast(HORIZON), mask))
 
-    def tick(
-        self, state: NetworkState, routes: Routes, *, moved_at_s: Mapping[str, float], in_flight: frozenset[str]
-    ) -> Tick:
-        """Decides on one state. Stale readings and a migration in flight both mean *stay*, with that reason."""
+    def tick(self, state: NetworkState, routes: Routes, *, past: Past, in_flight: frozenset[str]) -> Tick:
+        """Decides on one state. Stale readings mean *stay*; chains in flight are left as they are."""
         began_s = self._clock()
         self._forecaster.observe(state)
-        decision = self._decide(state, routes, moved_at_s, in_flight)
-        refusal = ""
-        if isinstance(decision, Move):
-            refusal = self.verdict(decision.vnf, decision.target, state, routes, moved_at_s, in_flight)
+        decision, refusal = self._decide(state, routes, past, in_flight)
         return Tick(decision, refusal, self._clock() - began_s)
 
     def verdict(
-        self, vnf: str, target: str, state: NetworkState, routes: Routes,
-        moved_at_s: Mapping[str, float], in_flight: frozenset[str],
+        self, vnf: str, target: str, state: NetworkState, routes: Routes, in_flight: frozenset[str]
     ) -> str:  # fmt: skip
-        """The reason why a move is not allowed now, '' where it is: the function that made the policy's mask."""
-        judged = verdict(
-            vnf, target, self.scenario, state, routes, self.limits, moved_at_s=moved_at_s, in_flight=in_flight
-        )
-        return judged.reason
+        """The reason why a move is not feasible now, '' where it is: the function that made the policy's mask."""
+        return verdict(vnf, target, self.scenario, state, routes, self.limits, in_flight=in_flight).reason
 
     def _decide(
-        self, state: NetworkState, routes: Routes, moved_at_s: Mapping[str, float], in_flight: frozenset[str]
-    ) -> MigrationDecision:
-        if in_flight:
-            return Stay(Refusal.IN_FLIGHT.value)
+        self, state: NetworkState, routes: Routes, past: Past, in_flight: frozenset[str]
+    ) -> tuple[MigrationDecision, str]:
+        """The decision, and why it is refused ('' where it is not)."""
         if stale := stale_quantity(state, limit_s=STALE_PERIODS * self.scenario.period_s):
-            return Stay(f"{Refusal.STALE_STATE.value}: {stale}")
-        mask = feasible_moves(self.scenario, state, routes, self.limits, moved_at_s=moved_at_s, in_flight=in_flight)
-        view = View(self.scenario, state, self._forecaster.forecast(HORIZON), mask)
-        return self.policy.decide(view)
+            return Stay(f"{Refusal.STALE_STATE.value}: {stale}"), ""
+        scenario = self.scenario
+        feasible = feasible_moves(scenario, state, routes, self.limits, in_flight=in_flight)
+        held = restraints(scenario.limits, past, scenario, state, gains(scenario, state, routes))
+        decision = self._ask(state, feasible, held)
+        if not isinstance(decision, Move):
+            return decision, ""
+        refusal = self.verdict(decision.vnf, decision.target, state, routes, in_flight)
+        return decision, refusal or _restraint(scenario, held, decision)
+
+    def _ask(self, state: NetworkState, feasible: BoolArray, held: IntArray) -> MigrationDecision:
+        """What the policy wants of the moves that nothing holds back; where that is none, what else it would want.
+
+        The first keeps one restrained move from being all that is ever wanted, the second shows what is held back.
+        """
+        forecast, free = self._forecaster.forecast(HORIZON), held == FREE
+        decision = self.policy.decide(View(self.scenario, state, forecast, feasible & free))
+        if isinstance(decision, Stay) and np.any(feasible & ~free):
+            wanted = self.policy.decide(View(self.scenario, state, forecast, feasible))
+            return wanted if isinstance(wanted, Move) else decision
+        return decision
+
+
+def _restraint(scenario: Scenario, held: IntArray, move: Move) -> str:
+    code = int(held[scenario.vnf_index[move.vnf], scenario.server_index[move.target]])
+    return "" if code == FREE else tuple(Restraint)[code].value
 
 
 def stale_quantity(state: NetworkState, *, limit_s: float) -> str:

@@ -22,7 +22,7 @@ from twin.scenario import (
     Traffic,
     VnfType,
 )
-from twin.scenario_schema import SCHEMA
+from twin.scenario_schema import MOVE_LIMITS, SCHEMA
 
 
 class _Dumper(yaml.SafeDumper):
@@ -44,6 +44,7 @@ def dump_scenario(scenario: Scenario) -> str:
     lines += ["vnf_types:", *(f"  {_flow(name)}: {_flow(_vnf_type(t))}" for name, t in types.items())]
     lines += _list("chains", map(_chain, scenario.chains))
     lines += ["placement:", *(f"  {_flow(c.id)}: {_flow(_hosts(scenario, c))}" for c in scenario.chains)]
+    lines.append(f"limits: {_flow(_fields(scenario.limits, *MOVE_LIMITS))}")
     lines += _list("moves", (_fields(roam, "endpoint", "at_s", "to") for roam in scenario.moves))
     if scenario.migration:
         costs = {mode: asdict(cost) for mode, cost in scenario.migration.items()}

@@ -14,9 +14,11 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from twin.migration_cost import PRIORS, MigrationCost
 from twin.scenario import (
+    MAX_CHAINS,
     Access,
     Endpoint,
     Link,
+    MoveLimits,
     Objective,
     PowerModel,
     Roam,
@@ -33,12 +35,17 @@ SCHEMA = 1
 ROOT_KEYS = (
     *("schema", "name", "period_s", "objective", "power"),
     *("switches", "servers", "links", "access", "endpoints"),
-    *("vnf_types", "chains", "placement", "moves", "migration"),
+    *("vnf_types", "chains", "placement", "moves", "migration", "limits"),
 )
 _POWER_KEYS = ("sleep_w", "idle_w", "peak_w", "wake_s", "wake_j", "sleep_after_s")
 _COST_KEYS = ("duration_s", "silence_ms", "extra_power_w", "transfer_mbps", "transfer_j_per_mb")
 _ENDPOINT_KEYS = ("id", "at", "ip", "mac", "port")
 _SERVER_KEYS = ("id", "tier", "at", "cpu_cores", "memory_mb", "power", "engine", "bridge", "ovsdb", "cgroup")
+MOVE_LIMITS = (
+    *("cooldown_s", "moves_per_minute", "moves_per_server_minute"),
+    *("max_parallel", "min_gain", "min_gain_again", "failed_rest_s"),
+)
+_MANY = 1000
 _ENGINES = ("unix://", "ssh://", "tcp://", "process:")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _DPID_MAX = 2**64 - 1
@@ -66,6 +73,7 @@ def read_scenario(root: Node, findings: Findings, source: Path | None) -> Scenar
         placement=read_placement(table, chains),
         moves=_moves(table),
         migration=_migration(table),
+        limits=_limits(table),
         source=source,
     )
 
@@ -206,3 +214,20 @@ def _moves(table: Table) -> tuple[Roam, ...]:
         Table(table.findings, n, f"moves[{i}]", keys) for i, n in enumerate(table.items("moves", required=False), 1)
     ]
     return tuple(Roam(t.text("endpoint"), t.number("at_s", low=0), t.text("to")) for t in tables)
+
+
+def _limits(table: Table) -> MoveLimits:
+    sub, default = table.sub("limits", MOVE_LIMITS), MoveLimits()
+    if sub is None:
+        return default
+    return MoveLimits(
+        cooldown_s=sub.number("cooldown_s", default.cooldown_s, low=0),
+        moves_per_minute=sub.whole("moves_per_minute", default.moves_per_minute, low=1, high=_MANY),
+        moves_per_server_minute=sub.whole(
+            "moves_per_server_minute", default.moves_per_server_minute, low=1, high=_MANY
+        ),
+        max_parallel=sub.whole("max_parallel", default.max_parallel, low=1, high=MAX_CHAINS),
+        min_gain=sub.number("min_gain", default.min_gain, low=-1, high=1),
+        min_gain_again=sub.number("min_gain_again", default.min_gain_again, low=-1, high=1),
+        failed_rest_s=sub.number("failed_rest_s", default.failed_rest_s, low=0),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +123,26 @@ class StateBuilder:
             chain_loss=value[Quantity.CHAIN_LOSS],
             age_s={q: now_s - at for q, at in self._read_at.items()},
         )
+
+
+def placed(scenario: Scenario, state: NetworkState, hosts: Mapping[str, str]) -> NetworkState:
+    """The state with the VNFs on these servers, by ids, and all else as it was read; the same one where they are there.
+
+    Placement is known before it is polled again, and a move under way will have its target's room.
+    """
+    from twin.costs import server_delay_ms  # costs read the state's types
+
+    if all(hosts.get(vnf, server) == server for vnf, server in state.placement.hosts.items()):
+        return state
+    placement = Placement({vnf: hosts.get(vnf, server) for vnf, server in state.placement.hosts.items()})
+    vnf_server = np.array([scenario.server_index[placement[vnf.id]] for vnf in scenario.vnfs], dtype=np.int64)
+    return replace(
+        state,
+        placement=placement,
+        vnf_server=vnf_server,
+        hosting=np.bincount(vnf_server, minlength=len(scenario.servers)).astype(bool),
+        server_delay_ms=server_delay_ms(scenario, state.server_cpu, vnf_server),
+    )
 
 
 def _subjects(scenario: Scenario) -> dict[Quantity, Mapping[str, int]]:

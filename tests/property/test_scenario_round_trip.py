@@ -39,6 +39,18 @@ def traffic(draw: st.DrawFn) -> dict[str, Any]:
     return {"profile": kind, "mean_mbps": mean}
 
 
+def limits() -> st.SearchStrategy[dict[str, Any]]:
+    """Any of the limits, each left out or within its range."""
+    counts, gain = st.integers(1, 126), st.floats(-1, 1)
+    names = ("moves_per_minute", "moves_per_server_minute", "max_parallel")
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        **dict.fromkeys(names, counts),
+        **dict.fromkeys(("min_gain", "min_gain_again"), gain),
+        **dict.fromkeys(("cooldown_s", "failed_rest_s"), st.floats(0, 1e6)),
+    }
+    return st.fixed_dictionaries({}, optional=optional)
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """A sound scenario file: a tree of switches, servers large enough, chains between two endpoints."""
@@ -95,6 +107,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "vnf_types": types,
         "chains": chains,
         "migration": draw(st.dictionaries(st.sampled_from(MODES), costs, max_size=2)),
+        "limits": draw(limits()),
     }
 
 
@@ -124,6 +137,7 @@ def test_a_scenario_survives_being_written_and_read(document: dict[str, Any]) ->
         return
     scenario = parse_scenario(written(document), "x.yaml")
     assert [chain.id for chain in scenario.chains] == [chain["id"] for chain in document["chains"]]
+    assert {key: getattr(scenario.limits, key) for key in document["limits"]} == document["limits"]
     assert parse_scenario(dump_scenario(scenario), "x.yaml") == scenario
     assert summarise(scenario)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twin.errors import InputError, ScenarioError
-from twin.scenario import BurstTraffic, DiurnalTraffic, Link, Scenario, Switch, TraceTraffic
+from twin.scenario import BurstTraffic, DiurnalTraffic, Link, MoveLimits, Scenario, Switch, TraceTraffic
 from twin.scenario_file import dump_scenario, load_scenario, parse_scenario, summarise
 
 GOOD = """\
@@ -333,3 +333,29 @@ def test_what_is_no_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9")
     with pytest.raises(InputError, match=r"is not UTF-8 text \(byte 9\)"):
         load_scenario(tmp_path / "latin.yaml")
+
+
+def test_limits_are_optional_and_each_of_them_is(good: Scenario) -> None:
+    assert good.limits == MoveLimits()
+    some = parse_scenario(GOOD + "limits: {cooldown_s: 7.5, max_parallel: 1, min_gain: -0.5}\n", "tiny.yaml")
+    assert some.limits == replace(MoveLimits(), cooldown_s=7.5, max_parallel=1, min_gain=-0.5)
+    assert parse_scenario(dump_scenario(some), "tiny.yaml").limits == some.limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ("{cooldown_s: -1}", "cooldown_s must be at least 0, not -1"),
+        ("{moves_per_minute: 0}", "moves_per_minute must be from 1 to 1000, not 0"),
+        ("{moves_per_server_minute: 2000}", "moves_per_server_minute must be from 1 to 1000, not 2000"),
+        ("{max_parallel: 0}", "max_parallel must be from 1 to 126, not 0"),
+        ("{min_gain: 5}", "min_gain must be from -1 to 1, not 5"),
+        ("{min_gain_again: -2}", "min_gain_again must be from -1 to 1, not -2"),
+        ("{failed_rest_s: -3}", "failed_rest_s must be at least 0, not -3"),
+        ("{cooldown: 3}", "unknown key 'cooldown' (did you mean 'cooldown_s'?)"),
+        ("[1]", "must be a mapping, not a list"),
+    ],
+)
+def test_a_wrong_limit_is_told_where_it_stands(limits: str, message: str) -> None:
+    line = GOOD.count("\n") + 1
+    assert problems(GOOD + f"limits: {limits}\n") == [(line, "limits", message)]
