@@ -14,8 +14,9 @@ from enum import StrEnum
 import numpy as np
 
 from controller.records import MigrationRecord, MigrationStatus
+from twin.move_limits import MoveLimits
 from twin.routing import Routes
-from twin.scenario import MoveLimits, Scenario
+from twin.scenario import Scenario
 from twin.state import BoolArray, FloatArray, IntArray, NetworkState
 from twin.trial import try_moves
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from twin.migration_cost import MigrationCost
+from twin.move_limits import MoveLimits
 
 Tier = Literal["edge", "core"]
 MAX_CHAINS = 126  # 7 bits of the steering tag, 0 and 127 kept free (docs/steering.md)
@@ -26,24 +27,6 @@ class Objective:
 
     delay: float = 0.5
     energy: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class MoveLimits:
-    """How sparingly a live controller moves VNFs (docs/model.md, "Sparing moves"). Source: ours.
-
-    A VNF rests `cooldown_s` after a move and `failed_rest_s` after one that failed, doubled by each further failure.
-    The gains are of the objective's weighted reductions, by one move alone: `min_gain` of any move (negative: moves may
-    prepare others that pay), `min_gain_again` of a VNF that was moved in the last ten minutes.
-    """
-
-    cooldown_s: float = 30.0
-    moves_per_minute: int = 10
-    moves_per_server_minute: int = 8
-    max_parallel: int = 2
-    min_gain: float = -0.05
-    min_gain_again: float = 0.01
-    failed_rest_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +240,7 @@ class Scenario:
     placement: Placement
     moves: tuple[Roam, ...] = ()
     migration: Mapping[str, MigrationCost] = field(default_factory=dict)  # by mode, where it is not the default
-    limits: MoveLimits = MoveLimits()
+    limits: MoveLimits = field(default_factory=MoveLimits)
     source: Path | None = None
 
     @cached_property

@@ -13,12 +13,12 @@ from typing import cast
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from twin.migration_cost import PRIORS, MigrationCost
+from twin.move_limits import MoveLimits
 from twin.scenario import (
     MAX_CHAINS,
     Access,
     Endpoint,
     Link,
-    MoveLimits,
     Objective,
     PowerModel,
     Roam,

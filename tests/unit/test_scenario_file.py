@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from twin.errors import InputError, ScenarioError
-from twin.scenario import BurstTraffic, DiurnalTraffic, Link, MoveLimits, Scenario, Switch, TraceTraffic
+from twin.move_limits import MoveLimits
+from twin.scenario import BurstTraffic, DiurnalTraffic, Link, Scenario, Switch, TraceTraffic
 from twin.scenario_file import dump_scenario, load_scenario, parse_scenario, summarise
 
 GOOD = """\

@@ -11,8 +11,8 @@ from controller.records import MigrationRecord, MigrationStatus
 from controller.thrift import Past, Restraint, gains, rest_s, restraints
 from controller.tick import predict
 from tests.unit.small_worlds import line, random_hosts, state_of
+from twin.move_limits import MoveLimits
 from twin.routing import configured_routes
-from twin.scenario import MoveLimits
 from twin.scenario_file import load_scenario
 from twin.state import IntArray, NetworkState, placed
 
