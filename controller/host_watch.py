@@ -16,6 +16,7 @@ from controller.migrations import Migrations
 from controller.telemetry import Telemetry
 from controller.tick import predict
 from twin.errors import VnftwinError
+from twin.feasibility import feasible_moves
 from twin.routing import Routes
 from twin.samples import Quantity, Sample
 from twin.scenario import Scenario
@@ -149,7 +150,10 @@ class HostWatch:
             self._stopping.discard(name)
 
     def _refuge(self, vnf: str) -> str:
-        """Where it is placed, unless that server is left alone; else the one of the others with the least delay."""
+        """Where it is placed, unless that server is left alone; else the one of the others with the least delay.
+
+        Of those where it is feasible, if there are any: a poor place is better than none.
+        """
         resting = self.migrations.resting(self.shell.clock())
         here = self.keeper.server_of[vnf]
         state, routes = self.known()
@@ -158,4 +162,6 @@ class HostWatch:
             return here
         if state is None:
             return left[0]
-        return min(left, key=lambda server: predict(self.scenario, state, routes, vnf, server).delay_after_ms)
+        feasible = feasible_moves(self.scenario, state, routes)[self.scenario.vnf_index[vnf]]
+        fit = [server for server in left if feasible[self.scenario.server_index[server]]]
+        return min(fit or left, key=lambda server: predict(self.scenario, state, routes, vnf, server).delay_after_ms)

@@ -259,3 +259,27 @@ def test_a_failed_servers_vnfs_may_leave_at_once() -> None:
     control.service.next_period()
     control.loop.tick()
     assert [r.vnf for r in control.records] == ["video.monitor", "web1.nat"]
+
+
+def _refuge(scenario: Scenario) -> str:
+    """Where web1.nat is started again when c1, where it was, starts nothing any more."""
+    service = _client(scenario).control.service
+    service.site.instances.dead_servers.add("c1")
+    record = service.migrations.request("web1.nat", "c1", reason="its instance died", predicted=None)
+    service.migrations.run(record)
+    service.watch.migrations, service.watch.keeper = service.migrations, service.keeper
+    service.watch._replace(["web1.nat"])
+    service.end_move()
+    assert service.migrations.records["m2"].status == "done"
+    return service.keeper.server_of["web1.nat"]
+
+
+def test_a_dead_vnf_is_replaced_where_it_is_feasible_and_held_back_by_nothing_else() -> None:
+    tight = _limited(cooldown_s=1e6, moves_per_minute=1, moves_per_server_minute=1, max_parallel=1, failed_rest_s=1e6)
+    best = _refuge(tight)
+    full = tuple(replace(s, memory_mb=1.0 + _hosted_mb(s.id)) if s.id == best else s for s in SMALL.servers)
+    assert _refuge(replace(tight, servers=full)) not in (best, "c1")
+
+
+def _hosted_mb(server: str) -> float:
+    return sum(v.type.memory_mb for v in SMALL.vnfs if SMALL.placement[v.id] == server)
