@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controller import openflow
+from controller.arp_proxy import ArpProxy
 from controller.discovery import Discovery, DiscoveryEvent
 from controller.flow_rule import ETH_ARP, ETH_LLDP, PORT_CONTROLLER, Action, Output
 from controller.link_delay import EchoProbe, LinkDelays, LoopProbe
@@ -25,7 +26,10 @@ from twin.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A measuring message for a switch. `build` stamps it with the time it is given: call it just before sending."""
+    """A measuring message for a switch, or the answer to an ARP request.
+
+    `build` stamps it with the time it is given: call it just before sending.
+    """
 
     switch: str
     build: Callable[[float], bytes]
@@ -42,6 +46,7 @@ class Telemetry:
         self.probes = ChainProbes(scenario, signer, padded=True)  # as large as what they stand for
         self._loads = LinkLoads(scenario)
         self._offered = OfferedTraffic(scenario)
+        self._arp, self._answers = ArpProxy(scenario), list[Outgoing]()
         self._samples: list[Sample] = []
 
     # What switches say
@@ -72,6 +77,7 @@ class Telemetry:
                 self.delays.arrived(arrival)
             return list(told.events)
         if ethertype == ETH_ARP:
+            self._answer(switch, packet.in_port, frame)
             return self.discovery.arp_in(switch, packet.in_port, frame)
         self.delays.loop_in(now_s, switch, frame)
         return []
@@ -86,8 +92,9 @@ class Telemetry:
     # What is due
 
     def due(self, now_s: float, steered: Mapping[str, ChainSteering]) -> list[Outgoing]:
-        """The measuring messages whose turn it is."""
-        return [*self._lldp(now_s), *self._loops(now_s), *self._chain_probes(now_s, steered)]
+        """The measuring messages whose turn it is, and what endpoints asked for since the last time."""
+        answers, self._answers = self._answers, []
+        return [*answers, *self._lldp(now_s), *self._loops(now_s), *self._chain_probes(now_s, steered)]
 
     def expire(self, now_s: float) -> list[DiscoveryEvent]:
         """Links that fell silent."""
@@ -101,6 +108,12 @@ class Telemetry:
     def add(self, samples: Iterable[Sample]) -> None:
         """Samples of another reader, to be taken with the rest."""
         self._samples.extend(samples)
+
+    def _answer(self, switch: str, port: int, frame: bytes) -> None:
+        answer = self._arp.answer(frame) if port in self.discovery.host_ports(switch) else None
+        if answer is not None:
+            message = openflow.packet_out(answer, PORT_CONTROLLER, (Output(port),))
+            self._answers.append(Outgoing(switch, lambda _now_s: message))
 
     def _lldp(self, now_s: float) -> list[Outgoing]:
         return [_packet_out(frame, (Output(frame.port),)) for frame in self.discovery.due(now_s)]

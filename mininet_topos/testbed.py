@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,12 +25,12 @@ from mininet_topos.links import DelayLineLinks, LinkEmulator, LinkError, NetemLi
 from mininet_topos.network import CONTROLLER, Network, write_bound
 from mininet_topos.ovs import PrivateOvs, kernel_datapath_works, netem_works
 from mininet_topos.sandbox import Inside
+from mininet_topos.traffic_process import TestBedFailed, TrafficProcess
 from twin.errors import InputError, VnftwinError
 from twin.scenario import Scenario
 
 ENGINES = ("docker", "process", "none")
 WATCH_EVERY_S = 1.0
-TRAFFIC_END_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,51 +40,6 @@ class Options:
     run_dir: Path
     engine: str = ""
     seed: int = 0
-
-
-class TestBedFailed(VnftwinError):
-    """A part of the test bed ended by itself."""
-
-    __test__ = False
-
-
-class TrafficProcess:
-    """`mininet_topos.traffic` as a child. Starts at once; `place` tells it where the hosts are."""
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-
-    def __enter__(self) -> TrafficProcess:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mininet_topos.traffic"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True,
-        )  # fmt: skip
-        self._relay = threading.Thread(target=self._relay_events, daemon=True)
-        self._relay.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(TRAFFIC_END_S)
-        self.process.kill()
-        self.process.wait()
-        self._relay.join(1.0)
-
-    def send(self, **command: Any) -> None:
-        """TestBedFailed when it has ended."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(command) + "\n")
-        except OSError:
-            raise TestBedFailed("the traffic process has ended") from None
-
-    def _relay_events(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._events.line(line.rstrip("\n"))
 
 
 class StartingDocker:
@@ -128,6 +82,7 @@ class TestBed:
         self.commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._stack = contextlib.ExitStack()
         self._cgroups: ServerCgroups | None = None
+        self._tcp: TrafficProcess | None = None
         self._began = time.monotonic()
 
     def __enter__(self) -> TestBed:
@@ -143,7 +98,7 @@ class TestBed:
         engine, lack = choose_engine(self.options.engine)
         if lack:
             self._say(f"no container engine ({lack}): VNFs run as processes in namespaces")
-        self.traffic = stack.enter_context(TrafficProcess(self.events))
+        self.traffic = stack.enter_context(TrafficProcess("mininet_topos.traffic", self.events))
         docker = stack.enter_context(StartingDocker(self.inside.state)) if engine == "docker" else None
         self._say("switches and links")
         logs = self.options.run_dir / "log"
@@ -176,7 +131,8 @@ class TestBed:
             e.id: {"pid": self.network.pid(e.id), "attachments": self.network.attachments(e.id)}
             for e in self.scenario.endpoints
         }
-        self.traffic.send(scenario=str(path), hosts=hosts, run_dir=str(self.options.run_dir))
+        self._where = {"scenario": str(path), "hosts": hosts, "run_dir": str(self.options.run_dir)}
+        self.traffic.send(**self._where)
         self.events.emit(
             "ready", pid=self.inside.host_pid, scenario=str(path), run_id=self.inside.run_id, engine=engine_url,
             controller=f"tcp:{CONTROLLER[0]}:{CONTROLLER[1]}", ovs_rundir=str(self.ovs.run_dir),
@@ -205,10 +161,20 @@ class TestBed:
             if operation in ("traffic_start", "traffic_stop", "roam"):
                 self.traffic.send(op=operation.removeprefix("traffic_"), **arguments)
                 return
+            if operation in ("tcp_start", "tcp_stop"):
+                self._tcp_process().send(op=operation.removeprefix("tcp_"), **arguments)
+                return
             self._operation(operation)(**arguments)
             self.events.emit("done", **command)
         except (VnftwinError, TypeError, ValueError, OSError) as error:
             self.events.emit("error", message=f"{command.get('op')}: {error}")
+
+    def _tcp_process(self) -> TrafficProcess:
+        """The process of TCP connections, started when first asked for."""
+        if self._tcp is None:
+            self._tcp = self._stack.enter_context(TrafficProcess("mininet_topos.tcp_load", self.events))
+            self._tcp.send(**self._where)
+        return self._tcp
 
     def _operation(self, name: object) -> Callable[..., None]:
         operations: dict[object, Callable[..., None]] = {
@@ -240,6 +206,7 @@ class TestBed:
 
     def _watch(self) -> None:
         processes: list[subprocess.Popen[Any]] = [*self.ovs.daemons, self.traffic.process, *self.links.processes]
+        processes += [self._tcp.process] if self._tcp is not None else []
         for process in processes:
             if process.poll() is not None:
                 name = " ".join(map(str, process.args[:3]))  # type: ignore[index]
