@@ -14,7 +14,7 @@ DURATION ?= 120
 PYTEST := $(BIN)/python -m pytest
 # Debian package and the file by which it is known to be there
 SYSTEM := mininet=/usr/bin/mnexec openvswitch-switch=/usr/sbin/ovs-vswitchd docker.io=/usr/bin/docker \
-	gcc=/usr/bin/gcc libc6-dev=/usr/include/stdio.h make=/usr/bin/make iproute2=/usr/sbin/ip \
+	gcc=/usr/bin/gcc libc6-dev=/usr/include/stdio.h libsodium-dev=/usr/include/sodium.h make=/usr/bin/make iproute2=/usr/sbin/ip \
 	ethtool=/usr/sbin/ethtool iputils-ping=/usr/bin/ping
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-root lint format bench clean

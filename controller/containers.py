@@ -22,7 +22,10 @@ class ContainerError(VnftwinError):
 
 @dataclass(frozen=True, slots=True)
 class InstanceSpec:
-    """What to start. `name` is unique in a run; `config` are the lines of the VNF's configuration (docs/vnf.md)."""
+    """What to start. `name` is unique in a run; `config` are the lines of the VNF's configuration (docs/vnf.md).
+
+    A `standby` forwards nothing until it takes over from another instance (docs/handover.md).
+    """
 
     name: str
     vnf: str
@@ -32,6 +35,7 @@ class InstanceSpec:
     memory_mb: float
     config: Sequence[str]
     labels: Mapping[str, str]
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,11 @@ class ServerUsage:
 class ContainerEngine(Protocol):
     """Every method may raise `ContainerError`; none leaves half an instance behind when it does."""
 
+    @property
+    def passes_descriptors(self) -> bool:
+        """Whether `ask` can pass an open file: only to instances on this host."""
+        ...
+
     def start(self, spec: InstanceSpec) -> Instance:
         """Starts an instance with no network; its interface is attached by `controller.ports`."""
         ...
@@ -92,6 +101,9 @@ class ContainerEngine(Protocol):
 
     def server_usage(self, server: str) -> ServerUsage: ...
 
-    def ask(self, instance: Instance, request: str) -> Mapping[str, object]:
-        """One request of the VNF's control protocol (`health`, `counters`, `configure …`) and its answer."""
+    def ask(self, instance: Instance, request: str, *, pass_fd: int | None = None) -> Mapping[str, object]:
+        """One request of the VNF's control protocol (`health`, `counters`, `configure …`) and its answer.
+
+        `pass_fd` goes with it: the VNF gets a descriptor of its own for the same open file.
+        """
         ...

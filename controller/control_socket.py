@@ -15,17 +15,21 @@ _TIMEOUT_S = 2.0
 _MAX_ANSWER_BYTES = 4 << 20
 
 
-def ask_socket(folder: Path, name: str, request: str, *, timeout_s: float = _TIMEOUT_S) -> Mapping[str, object]:
+def ask_socket(
+    folder: Path, name: str, request: str, *, timeout_s: float = _TIMEOUT_S, pass_fd: int | None = None
+) -> Mapping[str, object]:
     """Asks the VNF whose control socket is in `folder`. ContainerError when it does not answer, or answers no.
 
-    The folder is opened first and the socket addressed through it: a unix socket's path is limited to 107 bytes.
+    A `pass_fd` goes with the request (SCM_RIGHTS). The folder is opened first and the socket addressed through it: a
+    unix socket's path is limited to 107 bytes.
     """
     try:
         folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ContainerError(f"{name}: no answer to {_verb(request)!r}: {error.strerror}") from None
     try:
-        return parse_answer(name, request, _exchange(f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}", request, timeout_s))
+        path = f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}"
+        return parse_answer(name, request, _exchange(path, request, timeout_s, pass_fd))
     except OSError as error:
         raise ContainerError(f"{name}: no answer to {_verb(request)!r}: {error.strerror or error}") from None
     finally:
@@ -50,11 +54,13 @@ def is_ready(health: Mapping[str, object]) -> bool:
     return health.get("ok") is True and health.get("interface_up") is True
 
 
-def _exchange(path: str, request: str, timeout_s: float) -> str:
+def _exchange(path: str, request: str, timeout_s: float, pass_fd: int | None) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         connection.connect(path)
-        connection.sendall(request.encode() + b"\n")
+        line = request.encode() + b"\n"
+        sent = 0 if pass_fd is None else socket.send_fds(connection, [line], [pass_fd])
+        connection.sendall(line[sent:])
         answer = bytearray()
         while not answer.endswith(b"\n") and len(answer) < _MAX_ANSWER_BYTES:
             piece = connection.recv(65536)

@@ -51,6 +51,11 @@ class DockerEngine:
         # Clients are taken and given back rather than shared behind a lock (see controller.usage on locks).
         self._clients: deque[DockerClient] = deque()
 
+    @property
+    def passes_descriptors(self) -> bool:
+        """With an engine on this host."""
+        return self._local
+
     @contextmanager
     def client(self) -> Iterator[DockerClient]:
         """A client for the length of one call. ContainerError for whatever the engine or the way to it refuses."""
@@ -140,10 +145,14 @@ class DockerEngine:
         usages = [self._remote_usage(i) for i in self.instances() if i.server == server and i.running]
         return ServerUsage(sum(u.cpu_s for u in usages), sum(u.memory_mb for u in usages))
 
-    def ask(self, instance: Instance, request: str) -> Mapping[str, object]:
+    def ask(self, instance: Instance, request: str, *, pass_fd: int | None = None) -> Mapping[str, object]:
         """Through the control socket, or by running the VNF's own client in the container where that is remote."""
         if self._local:
-            return ask_socket(self._control_root / instance.name, instance.name, request)
+            return ask_socket(self._control_root / instance.name, instance.name, request, pass_fd=pass_fd)
+        if pass_fd is not None:
+            raise ContainerError(
+                f"{instance.name}: state is handed over only between instances on the controller's host"
+            )
         with self.client() as client, _named(instance.name):
             made = client.api.exec_create(instance.id, ["/vnf", "ctl", *request.split()])
             answer = client.api.exec_start(made["Id"])
@@ -174,6 +183,7 @@ class DockerEngine:
         if self._local:
             place = {"binds": [f"{self._control_root.resolve() / spec.name}:{CONTROL_IN_CONTAINER}"]}
             command = ["--config", f"{CONTROL_IN_CONTAINER}/{CONFIG_NAME}"]
+        command += ["--standby"] if spec.standby else []
         host_config = client.api.create_host_config(
             network_mode="none", cap_drop=["ALL"], cap_add=["NET_RAW"], read_only=True, ipc_mode="none",
             security_opt=self._security(client, spec), pids_limit=16, mem_limit=memory,

@@ -92,7 +92,7 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _program("mnexec", "mininet"),
     _program("ovs-vswitchd", "openvswitch-switch", "--version"),
     _program("dockerd", "docker.io", "--version"),
-    _program("gcc", "gcc libc6-dev make", "--version"),
+    _program("gcc", "gcc libc6-dev libsodium-dev make", "--version"),
     _program("nsenter", "util-linux"),
     _cgroups,
 )

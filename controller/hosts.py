@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from controller import hand_over
 from controller.containers import ContainerEngine, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
 from controller.ports import PortPlumber
 from controller.steering import Attachment
@@ -74,12 +75,10 @@ class Hosts:
 
     def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment:
         """Starts an instance and returns its port once it answers health. ContainerError, with nothing left behind."""
-        if standby:
-            raise ContainerError(f"{name}: its program cannot stand by for another instance")
         vnf, server = self._scenario.vnf(vnf_id), self._scenario.server(server_id)
         self._starting.add(name)
         try:
-            instance, port = self._run(self._start, self._spec(vnf, server, name), server)
+            instance, port = self._run(self._start, replace(self._spec(vnf, server, name), standby=standby), server)
             attachment = Attachment(server.at, port)
             self._running[name] = RunningVnf(instance, attachment)
         finally:
@@ -102,15 +101,23 @@ class Hosts:
 
     def can_hand_over(self, name: str) -> bool:
         """Whether an instance has state that it can give to another one."""
-        return False
+        end = self._end(name)
+        able: bool = end.engine.passes_descriptors and self._run(hand_over.can_hand_over, end)
+        return able
 
     def copy_state(self, source: str, target: str) -> None:
         """Copies a VNF's state between two instances. ContainerError where one of them cannot."""
-        raise ContainerError(f"{source}: keeps its state to itself, {target} cannot have it")
+        report = self._run(hand_over.copy_state, self._end(source), self._end(target))
+        log.info("%s has the state of %s: %s", target, source, report)
 
     def take_over(self, owner: str, heir: str) -> None:
         """Makes `heir` serve in place of `owner`. ContainerError where it has no copy of its state."""
-        raise ContainerError(f"{heir}: has no copy of the state of {owner}")
+        report = self._run(hand_over.take_over, self._end(owner), self._end(heir))
+        log.info("%s serves in place of %s: %s", heir, owner, report)
+
+    def _end(self, name: str) -> hand_over.End:
+        instance = self.running(name).instance
+        return hand_over.End(self._engines[instance.server], instance)
 
     def stop_all(self) -> None:
         for name in list(self._running):

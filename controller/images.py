@@ -25,7 +25,7 @@ from twin.resources import docker_path
 
 SOURCES = docker_path() / "vnf"
 IMAGE_NAME = "vnftwin/vnf"
-_COMPILER_MEND = "apt-get install -y --no-install-recommends gcc libc6-dev make"
+_COMPILER_MEND = "apt-get install -y --no-install-recommends gcc libc6-dev libsodium-dev make"
 
 
 def source_hash(sources: Path = SOURCES) -> str:
@@ -37,7 +37,7 @@ def source_hash(sources: Path = SOURCES) -> str:
 
 
 def ensure_binary(sources: Path = SOURCES, build_root: Path | None = None) -> Path:
-    """The static `vnf` binary of these sources, built once per hash. EnvironmentLack without compiler or libc.a."""
+    """The static `vnf` binary of these sources, built once per hash. EnvironmentLack without compiler and libraries."""
     root = build_root or _build_root(sources)
     folder = root / source_hash(sources)
     binary = folder / "vnf"

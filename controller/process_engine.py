@@ -63,6 +63,11 @@ class ProcessEngine:
         self._usage = UsageReader(servers, own_groups=False)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
+    @property
+    def passes_descriptors(self) -> bool:
+        """All instances are on this host."""
+        return True
+
     def close(self) -> None:
         """Nothing is held open; instances go on."""
 
@@ -137,9 +142,9 @@ class ProcessEngine:
         """All VNFs of one server together."""
         return self._usage.server(server, () if self._servers.get(server) else self.instances())
 
-    def ask(self, instance: Instance, request: str) -> Mapping[str, object]:
+    def ask(self, instance: Instance, request: str, *, pass_fd: int | None = None) -> Mapping[str, object]:
         """Through the control socket."""
-        return ask_socket(self._control_root / instance.name, instance.name, request)
+        return ask_socket(self._control_root / instance.name, instance.name, request, pass_fd=pass_fd)
 
     def _make_groups(self, spec: InstanceSpec) -> list[Path]:
         """One group per instance below its server's, in every hierarchy; [] for a server without."""
@@ -161,6 +166,7 @@ class ProcessEngine:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _CONFIG).write_text("\n".join(spec.config) + "\n")
         vnf = [str(self._binary), "--config", _CONFIG, "--control", SOCKET_NAME]  # relative: paths may be long
+        vnf += ["--standby"] if spec.standby else []
         command = [*_ISOLATE, "--", "sh", "-c", _JOIN, "vnf-launch", *map(str, groups), "--", *vnf]
         with (folder / _LOG).open("wb") as log:
             # A session of its own: a Ctrl-C at the terminal is the controller's to handle.

@@ -3,6 +3,7 @@
 #include "memory.h"
 #include "options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,38 @@ static struct table *state(void *self_)
     return self->table;
 }
 
+static size_t numbers(void *self_, uint64_t **at)
+{
+    struct balancer *self = self_;
+    size_t count = 0;
+    at[count++] = &self->fragment_packets;
+    at[count++] = &self->evicted_flows;
+    for (size_t i = 0; i < self->count; i++) {
+        at[count++] = &self->backends[i].packets;
+        at[count++] = &self->backends[i].bytes;
+    }
+    return count;
+}
+
+static void fits(void *self_, char *out)
+{
+    const struct balancer *self = self_;
+    uint64_t hash = 0; /* of the backends, in their order: their counters are told by it */
+    for (size_t i = 0; i < self->count; i++) {
+        const struct flow link = {.src = (uint32_t)(hash >> 32), .dst = (uint32_t)hash ^ self->backends[i].address};
+        hash = flow_hash(&link);
+    }
+    snprintf(out, FITS_BYTES, "virtual=%08x backends=%zu/%016llx entries=%zu", self->virtual_address, self->count,
+             (unsigned long long)hash, self->table->capacity);
+}
+
+static bool accepts(void *self_, const struct flow *key, const struct flow *mapped)
+{
+    const struct flow answer = {.src = mapped->src, .src_port = key->dst_port,
+                                .dst = key->src, .dst_port = key->src_port, .proto = key->proto};
+    return flow_equal(mapped, &answer) && find_backend(self_, mapped->src) != NULL;
+}
+
 static void destroy(void *self_)
 {
     struct balancer *self = self_;
@@ -179,5 +212,6 @@ static void destroy(void *self_)
 
 const struct function balancer = {
     .name = "balancer", .create = create, .option = option, .finish = finish, .adopt = adopt,
-    .process = process, .counters = counters, .state = state, .destroy = destroy,
+    .process = process, .counters = counters, .state = state, .numbers = numbers, .fits = fits, .accepts = accepts,
+    .destroy = destroy,
 };

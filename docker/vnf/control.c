@@ -62,13 +62,21 @@ struct client *control_accept(struct control *control)
         close(fd); /* refused rather than left to wait */
         return NULL;
     }
-    *client = (struct client){.fd = fd, .request = zeroed(REQUEST_BYTES, 1)};
+    *client = (struct client){.fd = fd, .request = zeroed(REQUEST_BYTES, 1), .passed = -1};
     return client;
+}
+
+static void drop_passed(struct client *client)
+{
+    if (client->passed >= 0)
+        close(client->passed);
+    client->passed = -1;
 }
 
 static void hang_up(struct client *client)
 {
     close(client->fd);
+    drop_passed(client);
     free(client->request);
     *client = (struct client){.fd = -1};
 }
@@ -77,7 +85,8 @@ static void hang_up(struct client *client)
 static bool answer(struct client *client, char *request, struct vnf *vnf, uint64_t now_ns)
 {
     struct json json = {0};
-    vnf_answer(vnf, request, &json, now_ns);
+    vnf_answer(vnf, request, &client->passed, &json, now_ns);
+    drop_passed(client); /* unless it was taken */
     json.text[json.length++] = '\n'; /* in the place of the terminating 0 */
     const bool sent = send(client->fd, json.text, json.length, MSG_NOSIGNAL) == (ssize_t)json.length;
     json_free(&json);
@@ -97,9 +106,28 @@ static bool answer_lines(struct client *client, struct vnf *vnf, uint64_t now_ns
     return client->length < REQUEST_BYTES;
 }
 
+/* What is asked, and the descriptor that may come with it; the kernel closes what is more than one. */
+static ssize_t receive(struct client *client)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    struct iovec part = {client->request + client->length, REQUEST_BYTES - client->length};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    const ssize_t got = recvmsg(client->fd, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *header = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        drop_passed(client);
+        memcpy(&client->passed, CMSG_DATA(header), sizeof client->passed);
+    }
+    return got;
+}
+
 bool control_serve(struct client *client, struct vnf *vnf, uint64_t now_ns)
 {
-    const ssize_t got = recv(client->fd, client->request + client->length, REQUEST_BYTES - client->length, 0);
+    const ssize_t got = receive(client);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return true;
     client->length += got > 0 ? (size_t)got : 0;

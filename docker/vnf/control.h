@@ -10,6 +10,7 @@ struct client {
     int fd; /* -1: free */
     char *request;
     size_t length;
+    int passed; /* a descriptor that came with what was asked, -1: none */
 };
 
 struct control {

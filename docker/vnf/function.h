@@ -6,7 +6,7 @@
 #include "packet.h"
 #include "table.h"
 
-enum { ERROR_BYTES = 200, MAX_WORDS = 8 };
+enum { ERROR_BYTES = 200, MAX_WORDS = 8, FITS_BYTES = 128, MAX_NUMBERS = 520 };
 
 enum verdict { DROP, FORWARD };
 
@@ -27,7 +27,13 @@ struct function {
     void (*adopt)(void *self, void *predecessor);
     enum verdict (*process)(void *self, struct packet *packet, uint64_t now_ns);
     void (*counters)(void *self, struct json *out, uint64_t now_ns);
-    struct table *(*state)(void *self); /* all that a move would carry; NULL: stateless */
+    struct table *(*state)(void *self); /* all that a move carries besides `numbers`; NULL: stateless */
+    /* For a function with state. `numbers` gives the places of its own counters (at most MAX_NUMBERS, always the same
+     * ones for the same configuration); `fits` writes what of the configuration two instances must have in common
+     * (FITS_BYTES); `accepts` says whether an entry is one that this function could have made. */
+    size_t (*numbers)(void *self, uint64_t **at);
+    void (*fits)(void *self, char *out);
+    bool (*accepts)(void *self, const struct flow *key, const struct flow *mapped);
     void (*destroy)(void *self);
 };
 

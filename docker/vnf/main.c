@@ -1,36 +1,31 @@
 /* vnf: one network function behind one port. See docs/vnf.md. */
 #define _GNU_SOURCE
+#include "clock.h"
 #include "control.h"
 #include "options.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <sodium.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: vnf (--config FILE | --config-base64 TEXT) [--control SOCKET] [--interface NAME]\n"
-    "       vnf ctl [--control SOCKET] REQUEST...      health | counters | configure [BASE64]\n"
+    "usage: vnf (--config FILE | --config-base64 TEXT) [--control SOCKET] [--interface NAME] [--standby]\n"
+    "       vnf ctl [--control SOCKET] REQUEST...      health | counters | configure [BASE64] | activate |\n"
+    "                                              handover status | take | leave\n"
     "       vnf --version\n";
 
 struct arguments {
     const char *config_path, *config_base64, *control_path, *interface;
-    bool version;
+    bool version, standby;
 };
 
 enum { EXIT_WRONG_INPUT = 2, MAX_EVENTS = 8 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void end(int signal)
 {
@@ -47,51 +42,73 @@ static void handle_signals(void)
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
-static void watch(int poller, int fd, void *tag)
+static void watch(int poller, int operation, int fd, int events, void *tag)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
-    if (fd >= 0 && epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0) {
+    struct epoll_event event = {.events = (uint32_t)events, .data.ptr = tag};
+    if (fd >= 0 && epoll_ctl(poller, operation, fd, &event) < 0) {
         fprintf(stderr, "vnf: epoll: %s\n", strerror(errno));
         exit(1);
     }
 }
 
-/* A new packet socket has to be watched; a closed one has left the poller by itself. */
-static void follow_port(struct vnf *vnf, int poller)
+/* From the events that are watched now to those that should be; none at all is out of the poller, since errors are
+ * reported whether they are asked for or not. */
+static void rewatch(int poller, int fd, int *watched, int wanted, void *tag)
+{
+    if (fd < 0 || *watched == wanted)
+        return;
+    watch(poller, wanted == 0 ? EPOLL_CTL_DEL : *watched == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, wanted, tag);
+    *watched = wanted;
+}
+
+/* A closed packet socket has left the poller by itself. */
+static void follow_port(struct vnf *vnf)
 {
     const int index = vnf->port.index;
     port_follow(&vnf->port);
     if (vnf->port.index != index)
-        watch(poller, vnf->port.fd, &vnf->port.fd);
+        vnf->port.watched_events = 0;
 }
 
-static void serve(struct vnf *vnf, struct control *control, int poller, void *tag)
+static void serve(struct vnf *vnf, struct control *control, void *tag)
 {
     const uint64_t now_ns = clock_ns();
     if (tag == &vnf->port.fd) {
         vnf_forward(vnf, now_ns);
     } else if (tag == &vnf->port.events) {
-        follow_port(vnf, poller);
+        follow_port(vnf);
     } else if (tag == &control->fd) {
         struct client *client = control_accept(control);
         if (client != NULL)
-            watch(poller, client->fd, client);
+            watch(vnf->poller, EPOLL_CTL_ADD, client->fd, EPOLLIN, client);
+    } else if (tag == &vnf->session) {
+        session_serve(vnf, now_ns);
     } else {
         control_serve(tag, vnf, now_ns);
     }
 }
 
+/* What is watched follows from where a hand-over is. Returns for how long to wait (ms). */
+static int prepare(struct vnf *vnf)
+{
+    struct session *session = &vnf->session;
+    session_turn(vnf, clock_ns());
+    const int wanted = EPOLLIN | (session->fd >= 0 && buffer_pending(&session->out) > 0 ? EPOLLOUT : 0);
+    rewatch(vnf->poller, session->fd, &session->watched_events, wanted, session);
+    rewatch(vnf->poller, vnf->port.fd, &vnf->port.watched_events, vnf_reads_port(vnf) ? EPOLLIN : 0, &vnf->port.fd);
+    return session_wait_ms(vnf, clock_ns());
+}
+
 static void run(struct vnf *vnf, struct control *control)
 {
     struct epoll_event events[MAX_EVENTS];
-    const int poller = epoll_create1(EPOLL_CLOEXEC);
-    watch(poller, vnf->port.fd, &vnf->port.fd);
-    watch(poller, vnf->port.events, &vnf->port.events);
-    watch(poller, control->fd, &control->fd);
+    watch(vnf->poller, EPOLL_CTL_ADD, vnf->port.events, EPOLLIN, &vnf->port.events);
+    watch(vnf->poller, EPOLL_CTL_ADD, control->fd, EPOLLIN, &control->fd);
     for (;;) {
-        const int count = epoll_wait(poller, events, MAX_EVENTS, -1);
+        const int timeout_ms = prepare(vnf);
+        const int count = epoll_wait(vnf->poller, events, MAX_EVENTS, timeout_ms);
         for (int i = 0; i < count; i++)
-            serve(vnf, control, poller, events[i].data.ptr);
+            serve(vnf, control, events[i].data.ptr);
     }
 }
 
@@ -106,7 +123,8 @@ static bool parse_arguments(int argc, char **argv, struct arguments *out)
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},    {"config-base64", required_argument, NULL, 'b'},
         {"control", required_argument, NULL, 's'},   {"interface", required_argument, NULL, 'i'},
-        {"version", no_argument, NULL, 'v'},         {0}};
+        {"version", no_argument, NULL, 'v'},         {"standby", no_argument, NULL, 'y'},
+        {0}};
     *out = (struct arguments){.control_path = "/run/vnf/control.sock", .interface = "eth0"};
     for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
         switch (option) {
@@ -115,6 +133,7 @@ static bool parse_arguments(int argc, char **argv, struct arguments *out)
         case 's': out->control_path = optarg; break;
         case 'i': out->interface = optarg; break;
         case 'v': out->version = true; break;
+        case 'y': out->standby = true; break;
         default: return false;
         }
     }
@@ -137,6 +156,11 @@ static int run_vnf(const struct arguments *arguments)
     char error[ERROR_BYTES], message[ERROR_BYTES + 200];
     vnf.started_ns = clock_ns();
     vnf.config_path = arguments->config_path;
+    vnf.active = !arguments->standby;
+    vnf.poller = epoll_create1(EPOLL_CLOEXEC);
+    session_init(&vnf.session);
+    if (sodium_init() < 0)
+        return wrong("the random number generator does not answer");
     handle_signals();
     if (!configure(&vnf, arguments, error)) {
         const char *source = arguments->config_path ? arguments->config_path : "configuration";

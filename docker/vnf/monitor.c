@@ -2,6 +2,7 @@
 #include "memory.h"
 #include "options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct monitor {
@@ -75,6 +76,26 @@ static struct table *state(void *self_)
     return self->table;
 }
 
+static size_t numbers(void *self_, uint64_t **at)
+{
+    struct monitor *self = self_;
+    at[0] = &self->evicted_flows;
+    return 1;
+}
+
+static void fits(void *self_, char *out)
+{
+    const struct monitor *self = self_;
+    snprintf(out, FITS_BYTES, "entries=%zu", self->table->capacity);
+}
+
+static bool accepts(void *self, const struct flow *key, const struct flow *mapped)
+{
+    static const struct flow none;
+    (void)self, (void)key;
+    return flow_equal(mapped, &none);
+}
+
 static void destroy(void *self_)
 {
     struct monitor *self = self_;
@@ -84,5 +105,6 @@ static void destroy(void *self_)
 
 const struct function monitor = {
     .name = "monitor", .create = create, .option = option, .finish = finish, .adopt = adopt,
-    .process = process, .counters = counters, .state = state, .destroy = destroy,
+    .process = process, .counters = counters, .state = state, .numbers = numbers, .fits = fits, .accepts = accepts,
+    .destroy = destroy,
 };

@@ -3,6 +3,7 @@
 #include "memory.h"
 #include "options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,7 +77,7 @@ static struct entry *add_mapping(struct nat *self, const struct flow *key, uint6
 
 static bool is_live(const struct nat *self, const struct entry *entry, uint64_t now_ns)
 {
-    return now_ns - entry->last_ns <= self->options.timeout_ns;
+    return age_ns(entry->last_ns, now_ns) <= self->options.timeout_ns;
 }
 
 static enum verdict translate_out(struct nat *self, struct packet *packet, uint64_t now_ns)
@@ -147,6 +148,28 @@ static struct table *state(void *self_)
     return self->table;
 }
 
+static size_t numbers(void *self_, uint64_t **at)
+{
+    struct nat *self = self_;
+    at[0] = &self->untranslatable_packets;
+    at[1] = &self->full_packets;
+    return 2;
+}
+
+static void fits(void *self_, char *out)
+{
+    const struct nat *self = self_;
+    snprintf(out, FITS_BYTES, "external=%08x entries=%zu", self->external, self->table->capacity);
+}
+
+static bool accepts(void *self_, const struct flow *key, const struct flow *mapped)
+{
+    const struct nat *self = self_;
+    const struct flow inside = {.src = key->src, .src_port = key->src_port, .proto = key->proto};
+    const struct flow answer = answer_to(self, key->proto, mapped->dst_port);
+    return flow_equal(key, &inside) && flow_equal(mapped, &answer) && mapped->dst_port != 0;
+}
+
 static void destroy(void *self_)
 {
     struct nat *self = self_;
@@ -156,5 +179,6 @@ static void destroy(void *self_)
 
 const struct function nat = {
     .name = "nat", .create = create, .option = option, .finish = finish, .adopt = adopt,
-    .process = process, .counters = counters, .state = state, .destroy = destroy,
+    .process = process, .counters = counters, .state = state, .numbers = numbers, .fits = fits, .accepts = accepts,
+    .destroy = destroy,
 };

@@ -158,8 +158,8 @@ static void entry_to_json(const struct entry *entry, struct json *out, uint64_t 
         flow_to_json(&entry->mapped, out, "answer");
     json_count(out, "packets", entry->packets);
     json_count(out, "bytes", entry->bytes);
-    json_count(out, "first_ms_ago", (now_ns - entry->first_ns) / NS_PER_MS);
-    json_count(out, "last_ms_ago", (now_ns - entry->last_ns) / NS_PER_MS);
+    json_count(out, "first_ms_ago", age_ns(entry->first_ns, now_ns) / NS_PER_MS);
+    json_count(out, "last_ms_ago", age_ns(entry->last_ns, now_ns) / NS_PER_MS);
     json_end(out, '}');
 }
 

@@ -19,6 +19,7 @@ struct port {
     const char *name;
     int fd;      /* the packet socket, -1 while there is no interface */
     int events;  /* netlink: links that come, go, rise and fall */
+    int watched_events;
     int index;   /* of the interface the socket is bound to */
     bool up;     /* administratively up, with carrier */
     uint64_t kernel_dropped; /* frames that came faster than they were read */

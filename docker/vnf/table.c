@@ -1,8 +1,10 @@
 #include "table.h"
 
+#include "copy.h"
 #include "memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct table *table_new(size_t capacity)
 {
@@ -25,6 +27,14 @@ void table_free(struct table *table)
     free(table->by_key);
     free(table->by_mapped);
     free(table);
+}
+
+void table_clear(struct table *table)
+{
+    memset(table->by_key, 0, table->buckets * sizeof(struct entry *));
+    memset(table->by_mapped, 0, table->buckets * sizeof(struct entry *));
+    table->count = table->used = 0;
+    table->free = table->oldest = table->newest = NULL;
 }
 
 static struct entry **key_bucket(const struct table *table, const struct flow *key)
@@ -102,6 +112,8 @@ struct entry *table_add(struct table *table, const struct flow *key, const struc
         *maps = entry;
     }
     append_newest(table, entry);
+    if (table->copy != NULL)
+        copy_added(table->copy, entry);
     return entry;
 }
 
@@ -115,6 +127,8 @@ static void unlink_mapped(struct table *table, struct entry *entry)
 
 void table_remove(struct table *table, struct entry *entry)
 {
+    if (table->copy != NULL)
+        copy_removing(table->copy, entry);
     struct entry **at = key_bucket(table, &entry->key);
     while (*at != entry)
         at = &(*at)->next_key;
@@ -132,14 +146,29 @@ void table_touch(struct table *table, struct entry *entry, size_t bytes, uint64_
     entry->packets++;
     entry->bytes += bytes;
     entry->last_ns = now_ns;
+    if (table->copy != NULL)
+        copy_touching(table->copy, entry);
+    table_renew(table, entry);
+    if (table->copy != NULL)
+        copy_added(table->copy, entry);
+}
+
+void table_renew(struct table *table, struct entry *entry)
+{
     if (table->newest == entry)
         return;
     unlink_age(table, entry);
     append_newest(table, entry);
 }
 
+uint64_t age_ns(uint64_t then_ns, uint64_t now_ns)
+{
+    const int64_t age = (int64_t)(now_ns - then_ns);
+    return age > 0 ? (uint64_t)age : 0;
+}
+
 void table_expire(struct table *table, uint64_t timeout_ns, uint64_t now_ns)
 {
-    while (table->oldest != NULL && now_ns - table->oldest->last_ns > timeout_ns)
+    while (table->oldest != NULL && age_ns(table->oldest->last_ns, now_ns) > timeout_ns)
         table_remove(table, table->oldest);
 }

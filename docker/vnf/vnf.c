@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BLANKS " \t\r\n"
+
 static void count(struct volume *volume, size_t bytes)
 {
     volume->packets++;
@@ -41,11 +43,32 @@ static void send_all(struct vnf *vnf, const struct frame *frames, size_t frame_c
     }
 }
 
+static void send_on(struct vnf *vnf, struct frame *frames, size_t received)
+{
+    size_t whole = 0;
+    for (size_t i = 0; i < received; i++) {
+        count(&vnf->rx, frames[i].length);
+        if (frames[i].whole)
+            frames[whole++] = frames[i];
+        else
+            vnf->malformed_packets++;
+    }
+    session_tunnel(&vnf->session, frames, whole);
+}
+
 void vnf_forward(struct vnf *vnf, uint64_t now_ns)
 {
     struct frame frames[BATCH];
-    const size_t received = port_receive(&vnf->port, frames);
     size_t accepted = 0;
+    if (!vnf_reads_port(vnf))
+        return;
+    const size_t received = port_receive(&vnf->port, frames);
+    if (session_is_tunnel(&vnf->session))
+        return send_on(vnf, frames, received);
+    if (!vnf->active) {
+        vnf->standby_packets += received;
+        return;
+    }
     for (size_t i = 0; i < received; i++) {
         count(&vnf->rx, frames[i].length);
         if (judge(vnf, &frames[i], now_ns) == FORWARD)
@@ -55,6 +78,24 @@ void vnf_forward(struct vnf *vnf, uint64_t now_ns)
     }
     send_all(vnf, frames, accepted);
 }
+
+void vnf_deliver(struct vnf *vnf, struct frame *frame, uint64_t now_ns)
+{
+    if (judge(vnf, frame, now_ns) == FORWARD)
+        send_all(vnf, frame, 1);
+    else
+        count(&vnf->dropped, frame->length);
+}
+
+bool vnf_reads_port(const struct vnf *vnf)
+{
+    const struct session *session = &vnf->session;
+    if (session_is_frozen(session))
+        return false;
+    return !session_is_tunnel(session) || session_has_room(session);
+}
+
+struct table *vnf_table(const struct vnf *vnf) { return vnf->config.function->state(vnf->config.self); }
 
 bool vnf_configure(struct vnf *vnf, char *text, char *error)
 {
@@ -77,7 +118,9 @@ static void answer_health(struct vnf *vnf, struct json *out, uint64_t now_ns)
     json_string(out, "function", vnf->config.function->name);
     json_string(out, "interface", vnf->port.name);
     json_bool(out, "interface_up", vnf->port.up);
-    json_bool(out, "active", vnf->port.up); /* forwards what it receives; a standby of a hand-over will not */
+    json_bool(out, "active", vnf->active && vnf->port.up);
+    json_bool(out, "standby", !vnf->active);
+    json_count(out, "hand_over", vnf_table(vnf) == NULL ? 0 : HAND_OVER_VERSION);
     json_number(out, "uptime_s", (double)(now_ns - vnf->started_ns) / 1e9);
     json_string(out, "version", VNF_VERSION);
 }
@@ -99,6 +142,8 @@ static void answer_counters(struct vnf *vnf, struct json *out, uint64_t now_ns)
     json_count(out, "malformed_packets", vnf->malformed_packets);
     json_count(out, "unsent_packets", vnf->unsent_packets);
     json_count(out, "kernel_dropped_packets", vnf->port.kernel_dropped);
+    json_count(out, "standby_packets", vnf->standby_packets);
+    json_count(out, "tunnelled_packets", vnf->session.tunnelled_packets);
     vnf->config.function->counters(vnf->config.self, out, now_ns);
 }
 
@@ -106,7 +151,9 @@ static void answer_configure(struct vnf *vnf, const char *base64, struct json *o
 {
     char error[ERROR_BYTES] = "no configuration file was given at the start";
     char *text = NULL;
-    if (base64 != NULL)
+    if (vnf->session.fd >= 0)
+        fail(error, "a hand-over is under way");
+    else if (base64 != NULL)
         text = config_decode(base64, error);
     else if (vnf->config_path != NULL)
         text = config_read(vnf->config_path, error);
@@ -117,20 +164,65 @@ static void answer_configure(struct vnf *vnf, const char *base64, struct json *o
         json_string(out, "error", error);
 }
 
-void vnf_answer(struct vnf *vnf, char *request, struct json *out, uint64_t now_ns)
+/* The only way to serve without a peer's word: for one whose peer is gone. */
+static void answer_activate(struct vnf *vnf, struct json *out)
 {
-    char *rest, *verb = strtok_r(request, " \t\r\n", &rest);
-    char *argument = verb == NULL ? NULL : strtok_r(NULL, " \t\r\n", &rest);
+    const bool refused = vnf->session.fd >= 0 && !vnf->active;
+    json_bool(out, "ok", !refused);
+    if (refused)
+        json_string(out, "error", "the peer is there: take over from it instead");
+    else
+        vnf->active = true;
+}
+
+static bool hand_over(struct vnf *vnf, char **rest, int *passed, char *error)
+{
+    const char *verb = strtok_r(NULL, BLANKS, rest), *id = strtok_r(NULL, BLANKS, rest);
+    const char *secret = id == NULL ? NULL : strtok_r(NULL, BLANKS, rest);
+    if (verb != NULL && strcmp(verb, "status") == 0)
+        return true;
+    if (verb != NULL && strcmp(verb, "take") == 0)
+        return session_take(vnf, error);
+    if (verb != NULL && strcmp(verb, "leave") == 0) {
+        session_end(vnf, LEFT, "");
+        return true;
+    }
+    if (verb == NULL || strcmp(verb, "join") != 0 || secret == NULL)
+        return fail(error, "handover join SESSION SECRET, take, status or leave");
+    if (!session_join(vnf, *passed, id, secret, error))
+        return false;
+    *passed = -1;
+    return true;
+}
+
+static void answer_hand_over(struct vnf *vnf, char **rest, int *passed, struct json *out)
+{
+    char error[ERROR_BYTES];
+    const bool good = hand_over(vnf, rest, passed, error);
+    json_bool(out, "ok", good);
+    if (good)
+        session_to_json(vnf, out);
+    else
+        json_string(out, "error", error);
+}
+
+void vnf_answer(struct vnf *vnf, char *request, int *passed, struct json *out, uint64_t now_ns)
+{
+    char *rest, *verb = strtok_r(request, BLANKS, &rest);
     json_begin(out, NULL, '{');
     if (verb != NULL && strcmp(verb, "health") == 0)
         answer_health(vnf, out, now_ns);
     else if (verb != NULL && strcmp(verb, "counters") == 0)
         answer_counters(vnf, out, now_ns);
     else if (verb != NULL && strcmp(verb, "configure") == 0)
-        answer_configure(vnf, argument, out);
+        answer_configure(vnf, strtok_r(NULL, BLANKS, &rest), out);
+    else if (verb != NULL && strcmp(verb, "activate") == 0)
+        answer_activate(vnf, out);
+    else if (verb != NULL && strcmp(verb, "handover") == 0)
+        answer_hand_over(vnf, &rest, passed, out);
     else {
         json_bool(out, "ok", false);
-        json_string(out, "error", "unknown request (health, counters, configure [BASE64])");
+        json_string(out, "error", "unknown request (health, counters, configure [BASE64], activate, handover ...)");
     }
     json_end(out, '}');
 }

@@ -146,9 +146,9 @@ def rig(network: None, run_dir: Path, vnf_binary: Path) -> Iterator[Callable[...
     engine = open_engine(PROCESS, run_id="rig", servers={"here": ""}, control_root=run_dir)
     wires: list[Wire] = []
 
-    def start(*lines: str) -> Rig:
+    def start(*lines: str, standby: bool = False) -> Rig:
         name = f"vnf-{len(wires)}"
-        instance = engine.start(InstanceSpec(name, name, lines[0].split()[-1], "here", "", 32, lines, {}))
+        instance = engine.start(InstanceSpec(name, name, lines[0].split()[-1], "here", "", 32, lines, {}, standby))
         wires.append(wire_up(instance.pid, f"w{len(wires)}"))
         engine.wait_ready(instance, timeout_s=5)
         return Rig(wires[-1], engine, instance)
