@@ -135,7 +135,7 @@ class HostWatch:
         if vnf in self._starting or chain.number in self.migrations.unsettled(self.shell.clock(), SURPLUS_AFTER_S):
             return False
         steering = self.keeper.installed.get(chain.id)
-        steered = steering is not None and running.attachment in steering.vnfs
+        steered = steering is not None and running.attachment in (*steering.vnfs, *steering.back_vnfs)
         # While an entry rule is not known to be right, packets may still be led to the instance before.
         return self.keeper.active.get(vnf) != name and not steered and self.steered_as_wanted(chain.number)
 

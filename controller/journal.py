@@ -94,6 +94,11 @@ class Journal:
         """Keeps one fact about the run (scenario, policy, seed, versions)."""
         self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(key, json.dumps(value))])
 
+    def noted(self, key: str) -> object:
+        """A fact that was kept, None where it was not."""
+        rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
+
     def add_samples(self, samples: Iterable[Sample]) -> None:
         rows = [(s.at_s, s.subject, s.quantity.value, s.value) for s in samples]
         self._write("INSERT INTO samples VALUES (?, ?, ?, ?)", rows)

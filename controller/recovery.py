@@ -110,8 +110,9 @@ class Recovery:
         if start.instance not in found.instances or plan.after is None:
             return MigrationStatus.FAILED, f"{start.instance} was gone when the controller came back"
         try:
-            done = max(move.begun - 1, plan.no_return)
-            self.migrations.executor.carry_out(plan, self.migrations.steps_of(move.record), done=done)
+            # All of it again from the swap on: what was sent and not confirmed by a barrier may never have left us.
+            steps = self.migrations.steps_of(move.record)
+            self.migrations.executor.carry_out(plan, steps, done=plan.no_return)
         except StuckForward as stuck:
             status, error = MigrationStatus.FAILED, str(stuck)
         else:

@@ -119,6 +119,8 @@ class LiveRun:
     def run(self, actions: Sequence[Callable[[LiveRun], None]]) -> RunRecord:
         began = time.monotonic()
         options = self.options
+        for file in self._journal.parent.glob(self._journal.name + "*"):
+            file.unlink()  # of an earlier run with the same report folder, like all else there; its world is gone
         with TestBedProcess(
             options.scenario, self._run_dir, engine=options.engine, seed=options.seed, on_event=self._event
         ) as self.bed:
@@ -140,9 +142,13 @@ class LiveRun:
             "nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--",
             sys.executable, "-m", options.program, "controller", str(ready["scenario"]),
             "--policy", options.policy, "--seed", str(options.seed), "--listen-fd", str(self._listener.fileno()),
-            "--journal", str(options.report / f"journal-{options.policy_label}.db"),
+            "--journal", str(self._journal),
             "--control", str(Path(str(ready["scenario"])).parent / "control"),
         ]  # fmt: skip
+
+    @property
+    def _journal(self) -> Path:
+        return self.options.report / f"journal-{self.options.policy_label}.db"
 
     @property
     def _log(self) -> Path:

@@ -151,6 +151,11 @@ class Runtime:
         return self.loop_errors + sum(handler_errors().values())
 
     def _note(self) -> None:
+        """InputError where the journal is that of another scenario: its moves are none of this one's."""
+        earlier = self.journal.noted("scenario")
+        if earlier not in (None, self.scenario.name):
+            self.journal.close()
+            raise InputError(f"journal {self.options.journal} is of scenario {earlier}: name another with --journal")
         for key, value in (
             ("scenario", self.scenario.name),
             ("source", str(self.scenario.source or "")),

@@ -60,6 +60,8 @@ class FakeSwitches:
     adds: int = 0
     modifies: int = 0
     barriers: int = 0
+    lazy: bool = False  # messages wait in the controller until a barrier; those of a controller that dies are lost
+    waiting: list[tuple[str, bytes]] = field(default_factory=list)
     _refused: list[Refusal] = field(default_factory=list)
 
     def send(self, switch: str, messages: Iterable[bytes]) -> None:
@@ -68,7 +70,14 @@ class FakeSwitches:
         for message in messages:
             self.sends += 1
             if not self.swallow_send(self.sends):
-                self._apply(switch, message)
+                self.waiting.append((switch, message))
+        if not self.lazy:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for switch, message in waiting:
+            self._apply(switch, message)
 
     def _apply(self, switch: str, message: bytes) -> None:
         parsed = parse_message(message)
@@ -99,6 +108,7 @@ class FakeSwitches:
 
     def barrier(self, switches: tuple[str, ...], *, timeout_s: float) -> None:
         assert timeout_s > 0
+        self._flush()
         self.barriers += 1
         refused = [refusal for refusal in self._refused if refusal.switch in switches]
         self._refused = [refusal for refusal in self._refused if refusal not in refused]
@@ -233,6 +243,7 @@ class FakeSite:
     def restart(self) -> None:
         """Another controller in the place of one that was killed, as `controller.start_up` begins."""
         self.journal.die_after = self.journal.die_before = 0
+        self.switches.waiting.clear()
         self._begin()
         left_open = self.migrations.restore()
         found = Found(self.fabric.rules, self.adjacency, self.instances.found(), self.instances.is_serving)

@@ -73,3 +73,39 @@ def test_a_migrations_key_is_kept_once(tmp_path: Path) -> None:
         assert db.execute("SELECT id, body FROM migrations").fetchall() == [("m1", '{"status": "done"}')]
         with pytest.raises(sqlite3.IntegrityError):
             db.execute("INSERT INTO migrations VALUES ('m2', 2.0, 'key', '{}')")
+
+
+def test_a_restart_forgets_in_the_replay_too(tmp_path: Path) -> None:
+    """A restarted controller knows nothing of the samples before: its observations are rebuilt from its own."""
+    path, digests = tmp_path / "j.db", []
+    for start in range(2):
+        journal, builder = Journal(path), StateBuilder(SCENARIO)
+        journal.note_start(10.0 * start)
+        for slot in range(3):
+            samples = _samples(10 * start + slot, 10.0 * start + slot)[: 3 + start]
+            builder.add(samples)
+            journal.add_samples(samples)
+            state = builder.build(10.0 * start + slot + 0.5)
+            journal.add_decision(state, {"slot": slot})
+            digests.append(state_digest(state))
+        journal.add_samples(_samples(99, 10.0 * start + 5))  # seen, and nothing decided on it
+        journal.close()
+    assert [state_digest(state) for _, state in replay(path, SCENARIO)] == digests
+
+
+def test_plans_steps_and_keys_are_read_back(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    journal.put_migration("m1", 1.0, "k", {"id": "m1", "status": "running"})
+    journal.put_plan("m1", {"is": "plan"})
+    journal.add_step("m1", 0, 1.5, "begin", {"undoing": False, "step": 1})
+    journal.put_migration("m2", 2.0, None, {"id": "m2", "status": "pending"})
+    journal.put_migration("m1", 1.0, "k", {"id": "m1", "status": "done"})
+    journal.close()
+    again = Journal(tmp_path / "j.db")
+    assert [body["id"] for body in again.migrations(10)] == ["m1", "m2"]  # in the order of the requests
+    assert [body["id"] for body in again.migrations(1)] == ["m2"]
+    assert again.migration_by_key("k") == {"id": "m1", "status": "done"}
+    assert again.migration_by_key("other") is None
+    assert (again.plan("m1"), again.plan("m2")) == ({"is": "plan"}, None)
+    assert [(step.number, step.phase) for step in again.steps("m1")] == [(0, "begin")]
+    again.close()

@@ -30,15 +30,17 @@ def _writes_of_a_move(*, stateful: bool) -> int:
     return site.journal.writes - before
 
 
+@pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("moment", ["die_before", "die_after"])
 @pytest.mark.parametrize(
     ("stateful", "number"),
     [(state, n + 1) for state in (False, True) for n in range(_writes_of_a_move(stateful=state))],
 )
 def test_a_controller_killed_anywhere_in_a_move_leaves_nothing_half_done(
-    number: int, stateful: bool, moment: str
+    number: int, stateful: bool, moment: str, lazy: bool
 ) -> None:
     site = FakeSite(SMALL, stateful=stateful)
+    site.switches.lazy = lazy
     setattr(site.journal, moment, site.journal.writes + number)
     with pytest.raises(Killed):
         site.move(VNF, TARGET)
