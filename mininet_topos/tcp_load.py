@@ -140,13 +140,18 @@ class TcpLoad:
         """Until stdin ends."""
         self._selector.register(commands, selectors.EVENT_READ)
         while not commands.ended:
+            if commands.waiting:  # they came in one piece with what was read before
+                self._obey(commands)
             for key, _ in self._selector.select(TICK_S if self._loads else None):
                 if key.fileobj is commands:
-                    for line in commands.read():
-                        self.do(json.loads(line))
+                    self._obey(commands)
                 else:
                     key.data()
             self._tick(now_s())
+
+    def _obey(self, commands: LineReader) -> None:
+        for line in commands.read():
+            self.do(json.loads(line))
 
     def _listen(self, egress: str, port: int) -> None:
         if (egress, port) in self._listeners:

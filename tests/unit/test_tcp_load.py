@@ -35,12 +35,15 @@ def _local() -> Scenario:
 
 
 def _run(*commands: Mapping[str, Any] | float) -> list[dict[str, Any]]:
-    """Gives commands, with pauses in seconds between; all events."""
+    """Gives commands, with pauses in seconds between, after a line that is read before; all events."""
     read_fd, write_fd = os.pipe()
     events: list[dict[str, Any]] = []
 
+    first = json.dumps({"scenario": ""}) + "\n" + (json.dumps(commands[0]) + "\n")
+    os.write(write_fd, first.encode())
+
     def command() -> None:
-        for item in commands:
+        for item in commands[1:]:
             if isinstance(item, float):
                 time.sleep(item)
             else:
@@ -49,8 +52,10 @@ def _run(*commands: Mapping[str, Any] | float) -> list[dict[str, Any]]:
 
     thread = threading.Thread(target=command)
     thread.start()
+    reader = LineReader(read_fd)
+    assert reader.first()
     hosts = {endpoint.id: {"pid": os.getpid()} for endpoint in line().endpoints}
-    TcpLoad(_local(), hosts, lambda event: events.append(dict(event))).serve(LineReader(read_fd))
+    TcpLoad(_local(), hosts, lambda event: events.append(dict(event))).serve(reader)
     thread.join()
     os.close(read_fd)
     return events
