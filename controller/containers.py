@@ -53,7 +53,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Totals since the instance started, and memory now."""
+    """Totals, and memory now. `cpu_s` counts from the instance's start, bytes from its interface's (docs/vnf.md)."""
 
     cpu_s: float
     memory_mb: float

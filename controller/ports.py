@@ -1,31 +1,30 @@
 """Switch ports for VNF instances: a veth pair between an Open vSwitch bridge and the instance's namespace.
 
-The order matters: the switch port exists before the interface comes up, else a VNF's first packets are lost.
+The order matters: the switch port exists before the interface comes up, else a VNF's first packets are lost. A port is
+not removed when its instance goes: while a switch daemon closes one it forwards nothing for 15 to 30 ms. The pair's far
+end comes back instead, is *parked*, and serves the next instance at that switch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import socket
-import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from controller import veth
 from controller.containers import LABEL, ContainerError, Instance
 from twin.scenario import Server
 
-_INTERFACE = "eth0"
-_COMMAND_TIMEOUT_S = 15
+QUARANTINE_S = 2.0  # ten times the drain of old rules: docs/steering.md, "Plans"
+SPARES = 4  # kept per bridge: the switch asks each for packets with every packet that it forwards
 _RUN, _NAME = LABEL + "run", LABEL + "instance"
-# In the instance's namespace: no IPv6 chatter, whole checksums (a user-space VNF would pass half ones on), then up.
-_PREPARE = f"""
-for knob in all default; do echo 1 > /proc/sys/net/ipv6/conf/$knob/disable_ipv6; done 2> /dev/null
-ethtool -K {_INTERFACE} tx off rx off tso off gso off gro off > /dev/null && ip link set {_INTERFACE} up
-"""
 
 
 class PortPlumber(Protocol):
@@ -36,7 +35,7 @@ class PortPlumber(Protocol):
         ...
 
     def detach(self, instance: Instance, server: Server) -> None:
-        """No error for what is gone already, the instance's process included."""
+        """To be called while the instance runs. No error for what is gone already, its process included."""
         ...
 
     def attached(self, server: Server) -> Mapping[str, int]:
@@ -45,85 +44,184 @@ class PortPlumber(Protocol):
 
 
 class OvsPorts:
-    """Ports on bridges of this host, in the namespace of the caller. Safe to call from several threads."""
+    """Ports on bridges of this host, in the namespace of the caller. Safe to call from several threads.
 
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
+    What a restart needs is with the switch: a Port's `external_ids` name its run and the instance that it was last
+    claimed for. They count while the far end is elsewhere; a parked port is spare, whatever they say. (The switch
+    daemon does not look at that column, so writing it disturbs nothing.)
+    """
+
+    def __init__(
+        self, run_id: str, *, quarantine_s: float = QUARANTINE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """A port that comes back is not used again for `quarantine_s`: rules of its last instance may still name it."""
+        self._run_id, self._quarantine_s, self._clock = run_id, quarantine_s, clock
+        # Each use of these is one atomic operation, no lock is taken (see controller.usage on locks).
+        self._spares: dict[tuple[str, str], deque[_Spare]] = {}
+        self._made: set[str] = set()
 
     def attach(self, instance: Instance, server: Server) -> int:
-        """Makes the pair, adds the port, then brings the interface up. A port attached before is given again."""
+        """Gives the instance a spare port or a new one. A port attached before is given again."""
         if instance.pid <= 0:
             raise ContainerError(f"{instance.name}: does not run, no port can be attached")
-        port = self.port_name(instance)
-        if _exists(port):  # attached before, or half of it
-            known = self.attached(server).get(instance.name)
-            if known is not None and _has_interface(instance.pid):
-                return known
-            self.detach(instance, server)
         try:
-            self._make_pair(instance, port)
-            number = self._add_port(instance, server, port)
-            _run(["nsenter", "-t", str(instance.pid), "-n", "sh", "-c", _PREPARE])
+            known = self._held(server).get(instance.name)
+            if known is not None and known.whole and veth.has_interface(instance.pid):
+                return known.number
+            if known is not None:  # half of one
+                self._remove(known.name, server)
+            port = self._claim_spare(instance, server) or self._make(instance, server)
+            self._plug_in(port, instance, server)
         except ContainerError as error:
-            with suppress(ContainerError):
-                self.detach(instance, server)
             raise ContainerError(f"{instance.name}: port on {server.bridge}: {error}") from None
-        return number
+        return port.number
 
     def detach(self, instance: Instance, server: Server) -> None:
-        """Removes the switch port and the pair."""
-        port = self.port_name(instance)
-        try:
-            _run([*_vsctl(server), "--if-exists", "del-port", server.bridge, port])
-        finally:
-            if _exists(port):
-                with suppress(ContainerError):  # it may vanish with its namespace at this very moment
-                    _run(["ip", "link", "del", port])
+        """Parks the port; removes it where instance (`pid` 0) or pair are gone, or there are spare ones enough."""
+        spares = self._spares_of(server)
+        port, mac = self._held(server).get(instance.name), mac_address(self._run_id, instance.name)
+        if port is None:
+            veth.delete_inside(instance.pid, mac)  # it may have lost its port to somebody else
+        elif port.whole and len(spares) < SPARES and veth.bring_back(port.name, instance.pid, mac):
+            spares.append(_Spare(port.name, self._clock() + self._quarantine_s))
+        else:
+            self._remove(port.name, server)
 
     def attached(self, server: Server) -> Mapping[str, int]:
         """OpenFlow port of every instance of this run that has one on the server's bridge: what a restart finds."""
-        ports = set(_run([*_vsctl(server), "list-ports", server.bridge]).split())
-        columns = ["--format=json", "--columns=name,ofport,external_ids"]
-        found = _run([*_vsctl(server), *columns, "find", "Interface", f'external_ids:"{_RUN}"="{self._run_id}"'])
-        rows = [_parse_row(row) for row in json.loads(found)["data"]]
-        return {row.instance: row.number for row in rows if row.port in ports and row.number > 0}
+        return {name: port.number for name, port in self._held(server).items() if port.whole}
 
-    def port_name(self, instance: Instance) -> str:
-        """Name of the switch's end: 15 characters, the same for the same instance of the same run."""
-        return "vt" + _digest(self._run_id, instance.name)[:13]
+    def spares(self, server: Server) -> Collection[str]:
+        """Names of the parked ports of the server's bridge, those in quarantine included."""
+        return [port.name for port in self._ports(server) if port.parked]
 
-    def _make_pair(self, instance: Instance, port: str) -> None:
-        """Both ends down; the far one is born in the instance's namespace with its final name and address."""
+    def port_name(self, instance: Instance, server: Server) -> str:
+        """Name of the switch's end of an instance's pair, "" when it has none."""
+        port = self._held(server).get(instance.name)
+        return port.name if port is not None else ""
+
+    def _claim_spare(self, instance: Instance, server: Server) -> _Port | None:
+        """The spare that has been parked for longest, if its quarantine is over; what is broken is removed."""
+        spares = self._spares_of(server)
+        while spares:
+            spare = spares.popleft()
+            if spare.usable_s > self._clock():
+                spares.appendleft(spare)
+                return None
+            with suppress(ContainerError):  # somebody may have taken the port from the switch
+                claim = ["set", "Port", spare.name, *self._ids(instance)]
+                # Nothing changes for the switch daemon, so its answer is not waited for.
+                text = veth.run([*_vsctl(server), "--no-wait", *claim, "--", "get", "Interface", spare.name, "ofport"])
+                port = _Port(spare.name, instance.name, _number(json.loads(text)))
+                if port.whole and port.parked:
+                    return port
+            self._remove(spare.name, server)
+        return None
+
+    def _make(self, instance: Instance, server: Server) -> _Port:
+        """A new pair, parked, and its port. ContainerError, with nothing left behind, when the switch refuses it."""
+        name = self._prefix(server) + secrets.token_hex(3)[:5]
+        self._made.add(name)
+        try:
+            veth.make_pair(name)
+            added = ["add-port", server.bridge, name, "--", "set", "Port", name, *self._ids(instance)]
+            veth.run([*_vsctl(server), *added])
+            number = _number(json.loads(veth.run([*_vsctl(server), "get", "Interface", name, "ofport"])))
+            if number <= 0:
+                raise ContainerError(f"the switch did not take {name}")
+        except ContainerError:
+            with suppress(ContainerError):
+                self._remove(name, server)
+            raise
+        return _Port(name, instance.name, number)
+
+    def _plug_in(self, port: _Port, instance: Instance, server: Server) -> None:
         mac = mac_address(self._run_id, instance.name)
-        near = ["ip", "link", "add", port, "type", "veth", "peer", "name", _INTERFACE, "address", mac]
-        _run([*near, "netns", str(instance.pid)])
+        try:
+            veth.plug_in(port.name, instance.pid, mac)
+        except ContainerError:
+            if port.parked or veth.bring_back(port.name, instance.pid, mac):
+                self._spares_of(server).append(_Spare(port.name, self._clock() + self._quarantine_s))
+            else:
+                with suppress(ContainerError):
+                    self._remove(port.name, server)
+            raise
 
-    def _add_port(self, instance: Instance, server: Server, port: str) -> int:
-        ids = [f'external_ids:"{_RUN}"="{self._run_id}"', f'external_ids:"{_NAME}"="{instance.name}"']
-        _run(["ip", "link", "set", port, "up"])
-        stale = ["--if-exists", "del-port", server.bridge, port]  # left by a pair that vanished
-        added = ["add-port", server.bridge, port, "--", "set", "Interface", port, *ids]
-        _run([*_vsctl(server), *stale, "--", *added])
-        number = int(_run([*_vsctl(server), "get", "Interface", port, "ofport"]).strip() or -1)
-        if number <= 0:
-            raise ContainerError(f"the switch did not take {port}")
-        return number
+    def _remove(self, name: str, server: Server) -> None:
+        """Takes the port from the switch, and the pair away."""
+        try:
+            veth.run([*_vsctl(server), "--if-exists", "del-port", server.bridge, name])
+        finally:
+            veth.delete_pair(name)
+
+    def _spares_of(self, server: Server) -> deque[_Spare]:
+        """Those of the bridge; at first use what an earlier controller left there."""
+        bridge = (server.ovsdb, server.bridge)
+        found = self._spares.get(bridge)
+        return found if found is not None else self._spares.setdefault(bridge, self._adopt(server))
+
+    def _adopt(self, server: Server) -> deque[_Spare]:
+        """Ports that are parked, after removal of those without a pair and of pairs without a port."""
+        ports, prefix = self._ports(server), self._prefix(server)
+        for port in ports:
+            if not veth.exists(port.name):
+                self._remove(port.name, server)
+        known = {port.name for port in ports}
+        for _, name in socket.if_nameindex():
+            if name.startswith(prefix) and name not in known and name not in self._made:
+                veth.delete_pair(name)
+        usable_s = self._clock() + self._quarantine_s
+        return deque(_Spare(port.name, usable_s) for port in ports if port.parked and port.name not in self._made)
+
+    def _held(self, server: Server) -> dict[str, _Port]:
+        """Ports that are not parked, by the instance that holds them."""
+        return {port.instance: port for port in self._ports(server) if not port.parked}
+
+    def _ports(self, server: Server) -> list[_Port]:
+        """All of this run on the server's bridge."""
+        text = veth.run([
+            *_vsctl(server), "--format=json", "list-ports", server.bridge,
+            "--", "--columns=name,external_ids", "find", "Port", f'external_ids:"{_RUN}"="{self._run_id}"',
+            "--", "--columns=name,ofport", "list", "Interface",
+        ])  # fmt: skip
+        *listed, found, interfaces = text.splitlines()
+        here, numbers = set(listed), dict(json.loads(interfaces)["data"])
+        # In the database's JSON a map is ["map", [[key, value], …]].
+        rows = [(name, dict(ids[1])) for name, ids in json.loads(found)["data"] if name in here]
+        return [_Port(name, ids.get(_NAME, ""), _number(numbers.get(name))) for name, ids in rows]
+
+    def _prefix(self, server: Server) -> str:
+        """What the names of this run's ports on a bridge begin with; five characters follow."""
+        return veth.NEAR + _digest(self._run_id, server.ovsdb, server.bridge)[:8]
+
+    def _ids(self, instance: Instance) -> list[str]:
+        return [f'external_ids:"{_RUN}"="{self._run_id}"', f'external_ids:"{_NAME}"="{instance.name}"']
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """One interface as the switch's database has it; `number` is -1 while the switch has not taken it."""
+class _Spare:
+    """A parked port, and from when on (on the clock) it may be used again."""
 
-    port: str
-    number: int
+    name: str
+    usable_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """One port as the switch's database has it; `number` is -1 while the switch has not taken it."""
+
+    name: str
     instance: str
+    number: int
 
+    @property
+    def parked(self) -> bool:
+        return veth.is_parked(self.name)
 
-def _parse_row(row: Sequence[object]) -> _Row:
-    """A row of (name, ofport, external_ids) in the database's JSON, where a map is ["map", [[key, value], …]]."""
-    name, number, ids = row
-    pairs = dict(ids[1]) if isinstance(ids, list) else {}
-    return _Row(str(name), number if isinstance(number, int) else -1, str(pairs.get(_NAME, "")))
+    @property
+    def whole(self) -> bool:
+        """False when the pair has vanished, with the namespace of its far end."""
+        return self.number > 0 and veth.exists(self.name)
 
 
 def mac_address(run_id: str, name: str) -> str:
@@ -132,38 +230,15 @@ def mac_address(run_id: str, name: str) -> str:
     return ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
 
 
-def _digest(run_id: str, name: str) -> str:
-    return hashlib.sha256(f"{run_id}/{name}".encode()).hexdigest()
+def _number(cell: object) -> int:
+    """An OpenFlow port out of the database, which has an empty set where there is none."""
+    return cell if isinstance(cell, int) else -1
 
 
-def _exists(interface: str) -> bool:
-    """Asked of the caller's namespace; /sys would show the one it was mounted in."""
-    try:
-        socket.if_nametoindex(interface)
-    except OSError:
-        return False
-    return True
-
-
-def _has_interface(pid: int) -> bool:
-    try:
-        return f"{_INTERFACE}:" in Path(f"/proc/{pid}/net/dev").read_text()
-    except OSError:
-        return False
+def _digest(*words: str) -> str:
+    return hashlib.sha256("/".join(words).encode()).hexdigest()
 
 
 def _vsctl(server: Server) -> list[str]:
     database = [f"--db={server.ovsdb}"] if server.ovsdb else []
     return ["ovs-vsctl", "--timeout=10", *database]
-
-
-def _run(command: Sequence[str]) -> str:
-    """Output of a command; ContainerError with its first line of complaint."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ContainerError(f"{command[0]}: {error}") from None
-    if result.returncode != 0:
-        lines = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()
-        raise ContainerError(f"{command[0]}: {lines[0]}")
-    return result.stdout
