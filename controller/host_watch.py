@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from twin.scenario import Scenario
 from twin.state import NetworkState
 
 SURPLUS_AFTER_S = 5.0  # since the last change of its chain
+SERVER_LOST_S = 5.0  # an engine that has not answered for so long is taken to be gone with its server
 
 
 class Thread(Protocol):
@@ -53,6 +54,7 @@ class HostWatch:
     surplus: int = 0  # instances that served nothing and were stopped
     _starting: set[str] = field(default_factory=set)
     _stopping: set[str] = field(default_factory=set)
+    _silent_since_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._usage, self.energy = HostUsage(self.scenario), EnergyMeter(self.scenario)
@@ -68,7 +70,7 @@ class HostWatch:
         readings = self.hosts.poll(self.keeper.active)
         now_s = self.shell.clock()
         self.telemetry.add(self._samples(now_s, readings))
-        self._replace(readings.dead)
+        self._replace(readings.dead, readings.silent)
         self._remove_surplus(readings.strangers)
         self.start_missing()
 
@@ -102,14 +104,26 @@ class HostWatch:
         index, hosts = self.scenario.server_index, self.keeper.server_of
         return [Sample(now_s, v.id, Quantity.VNF_HOST, float(index[hosts[v.id]])) for v in self.scenario.vnfs]
 
-    def _replace(self, dead: Iterable[str]) -> None:
+    def _replace(self, dead: Mapping[str, str], silent: Collection[str]) -> None:
         """A VNF whose instance died is started again: where it was, or on the next best server that takes it."""
-        for vnf in dead:
-            if self.scenario.vnf(vnf).chain not in self.migrations.busy:
+        for vnf, name in {**dead, **self._lost_with_their_server(silent)}.items():
+            # A move may have ended while the poll was under way: then another instance serves.
+            if self.keeper.active.get(vnf) == name and self.scenario.vnf(vnf).chain not in self.migrations.busy:
                 target = self._refuge(vnf)
                 self.tell(vnf, f"{vnf} died on {self.keeper.server_of[vnf]}: it is started on {target}")
                 record = self.migrations.request(vnf, target, reason="its instance died", predicted=None)
                 self.spawn(self.migrations.run, record)
+
+    def _lost_with_their_server(self, silent: Collection[str]) -> dict[str, str]:
+        """VNFs of servers whose engine has not answered for a while, if there are others that do."""
+        now_s = self.shell.clock()
+        self._silent_since_s = {server: self._silent_since_s.get(server, now_s) for server in silent}
+        lost = {server for server, since_s in self._silent_since_s.items() if now_s - since_s >= SERVER_LOST_S}
+        if len(lost) == len(self.scenario.servers):
+            return {}
+        for server in lost:
+            self.migrations.rest(server)
+        return {vnf: name for vnf, name in self.keeper.active.items() if self.keeper.server_of[vnf] in lost}
 
     def _remove_surplus(self, strangers: Iterable[Instance]) -> None:
         """One active instance per VNF: whatever else of this run is there is stopped, and counted.

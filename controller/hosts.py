@@ -201,17 +201,23 @@ class Hosts:
         self._engines[instance.server].stop(instance.id, timeout_s=STOP_S)
 
     def _poll(self, wanted: Mapping[str, Instance]) -> HostReadings:
-        there = self._instances()
+        there, silent = list[Instance](), set[str]()
+        for engine in self._all_engines():
+            try:
+                there += engine.instances()
+            except ContainerError as error:
+                log.debug("%s", error)
+                silent.update(server for server, its in self._engines.items() if its is engine)
         alive = {instance.name for instance in there if instance.running}
-        dead = [vnf for vnf, instance in wanted.items() if instance.name not in alive]
+        dead = {vnf: i.name for vnf, i in wanted.items() if i.name not in alive and i.server not in silent}
         vnfs, servers = dict[str, tuple[Instance, Usage]](), dict[str, ServerUsage]()
         for vnf, instance in wanted.items():
             with suppress(ContainerError):  # it may have ended a moment ago; the next poll calls it dead
                 vnfs[vnf] = (instance, self._engines[instance.server].usage(instance))
-        for server, engine in self._engines.items():
+        for server in self._engines.keys() - silent:
             with suppress(ContainerError):  # no reading: its age will show it
-                servers[server] = engine.server_usage(server)
-        return HostReadings(vnfs, servers, dead, there)
+                servers[server] = self._engines[server].server_usage(server)
+        return HostReadings(vnfs, servers, dead, there, frozenset(silent))
 
     def _all_engines(self) -> Iterable[ContainerEngine]:
         return {id(engine): engine for engine in self._engines.values()}.values()
@@ -226,13 +232,17 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class HostReadings:
-    """One poll: usage per VNF with the instance it was read of, usage per server, VNFs whose instance is dead, and
-    instances of this run that nobody here has started."""
+    """One poll: usage per VNF with the instance it was read of, and usage per server.
+
+    `dead` are VNFs with the name of the instance that was theirs when the poll began and is no more; `strangers`
+    instances of this run that nobody here has started; `silent` servers whose engine did not answer.
+    """
 
     vnfs: Mapping[str, tuple[Instance, Usage]]
     servers: Mapping[str, ServerUsage]
-    dead: Sequence[str]
+    dead: Mapping[str, str]
     strangers: Sequence[Instance]
+    silent: frozenset[str]
 
 
 def vnf_config(vnf: Vnf, scenario: Scenario) -> tuple[str, ...]:

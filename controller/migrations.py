@@ -178,6 +178,10 @@ class Migrations:
         """Servers on which an instance would not start a while ago."""
         return frozenset(server for server, until_s in self._resting_until_s.items() if now_s < until_s)
 
+    def rest(self, server: str) -> None:
+        """Leaves a server alone for a while."""
+        self._resting_until_s[server] = self.shell.clock() + SERVER_REST_S
+
     def unsettled(self, now_s: float, within_s: float) -> frozenset[int]:
         """Numbers of the chains that are changing or changed less than `within_s` ago."""
         recent = {c for c, at_s in self.changed_at_s.items() if now_s - at_s < within_s}
@@ -230,7 +234,7 @@ class Migrations:
         try:
             return self.executor.start_vnf(start)
         except ContainerError:
-            self._resting_until_s[start.target] = self.shell.clock() + SERVER_REST_S
+            self.rest(start.target)
             raise
 
     @contextmanager

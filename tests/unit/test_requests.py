@@ -268,7 +268,7 @@ def _refuge(scenario: Scenario) -> str:
     record = service.migrations.request("web1.nat", "c1", reason="its instance died", predicted=None)
     service.migrations.run(record)
     service.watch.migrations, service.watch.keeper = service.migrations, service.keeper
-    service.watch._replace(["web1.nat"])
+    service.watch._replace({"web1.nat": service.keeper.active["web1.nat"]}, silent=())
     service.end_move()
     assert service.migrations.records["m2"].status == "done"
     return service.keeper.server_of["web1.nat"]
