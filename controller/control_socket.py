@@ -60,7 +60,8 @@ def _exchange(path: str, request: str, timeout_s: float, pass_fd: int | None) ->
         connection.connect(path)
         line = request.encode() + b"\n"
         sent = 0 if pass_fd is None else socket.send_fds(connection, [line], [pass_fd])
-        connection.sendall(line[sent:])
+        if sent < len(line):  # it may have been answered already, and the connection closed
+            connection.sendall(line[sent:])
         answer = bytearray()
         while not answer.endswith(b"\n") and len(answer) < _MAX_ANSWER_BYTES:
             piece = connection.recv(65536)

@@ -55,6 +55,19 @@ class TestFirewall:
         with_port = Datagram(INSIDE, OUTSIDE, dst_port=2000)
         assert vnf.wire.pass_through(fragment, echo, with_port) == [with_port]
 
+    def test_tracked_connections_pass_in_both_directions(self, rig: Start) -> None:
+        vnf = rig("function firewall", "rule accept any 10.0.0.1 any any", "default deny", "track on")
+        out, back = Datagram(INSIDE, OUTSIDE, TCP), Datagram(OUTSIDE, INSIDE, TCP, 2000, 1000)
+        assert vnf.wire.pass_through(back, out, back, replace(back, dst_port=1001)) == [out, back]
+        seen = counters(vnf)
+        assert (seen["tracked_packets"], seen["entries"], seen["default"]["packets"]) == (1, 1, 2)
+
+    def test_a_tracked_connection_ends_after_its_timeout(self, rig: Start) -> None:
+        vnf = rig("function firewall", "rule accept any 10.0.0.1 any any", "default deny", "track on", "timeout_s 1")
+        vnf.wire.pass_through(Datagram(INSIDE, OUTSIDE))
+        time.sleep(1.1)
+        assert vnf.wire.pass_through(Datagram(OUTSIDE, INSIDE, src_port=2000, dst_port=1000)) == []
+
     def test_dscp_and_payload_are_kept(self, rig: Start) -> None:
         vnf = rig("function firewall")
         sent = Datagram(INSIDE, OUTSIDE, payload=os.urandom(1400), dscp=62)

@@ -84,6 +84,7 @@ def test_version_and_usage(vnf_binary: Path) -> None:
         ("function firewall\nrule deny udp 10.0.0.0/8 any 60-50", "line 2: not a port or a range of ports"),
         ("function firewall\nrule deny udp any any 70000", "line 2: not a port or a range of ports"),
         ("function firewall\nrule deny udp any any", "line 2: rule takes 5 values, not 4"),
+        ("function firewall\ntrack perhaps", "line 2: neither on nor off"),
         ("function firewall\ndefault perhaps", "line 2: neither accept nor deny"),
         ("function firewall\nwork_us -1", "line 2: not a number from 0"),
         ("function firewall\nwork_us nan", "line 2: not a number from 0"),
