@@ -48,6 +48,7 @@ chains:
      traffic: {{profile: constant, mean_mbps: 0.1}}, flow: {{proto: tcp, dst_port: 80}}}}
 placement: {{shop: [e1, c1, e2, c1], plain: [c1]}}
 """
+MOVES = (("shop.nat", "e1"), ("shop.balancer", "e2"), ("shop.monitor", "c1"), ("plain.monitor", "e1"))
 EXTERNAL = "10.255.1.2"
 
 
@@ -92,16 +93,16 @@ def _whole(account: Mapping[str, Any], connections: int) -> None:
         assert account[direction]["sent_bytes"] == account[direction]["received_bytes"] > 0, account
 
 
-def test_connections_through_a_nat_and_a_balancer_work_and_survive_a_move(tmp_path: Path) -> None:
+def test_connections_through_a_nat_and_a_balancer_work_and_survive_moves(tmp_path: Path) -> None:
     seen: dict[str, Any] = {}
 
     def act(run: LiveRun) -> None:
-        run.bed.send("tcp_start", chain="shop", connections=20, messages_per_s=20, message_bytes=3000)
+        run.bed.send("tcp_start", chain="shop", connections=20, messages_per_s=8, message_bytes=3000)
         run.bed.send("tcp_start", chain="plain", connections=5, messages_per_s=20, message_bytes=200)
         time.sleep(3)
         seen["entries"] = {s: (_entries(run, s, 300), _entries(run, s, 310)) for s in ("left", "middle", "right")}
         seen["counters"] = _counters(run)
-        for vnf, server in (("shop.monitor", "c1"), ("shop.firewall", "c1"), ("plain.monitor", "e1")):
+        for vnf, server in MOVES:
             record = run.client.wait_migration(run.client.move(vnf, server)["id"], timeout_s=30)
             assert record["status"] == "done", record
         time.sleep(2)
@@ -118,10 +119,10 @@ def test_connections_through_a_nat_and_a_balancer_work_and_survive_a_move(tmp_pa
     assert there_only > 0
     for vnf in ("firewall", "nat", "monitor", "balancer"):
         counters = seen["counters"][f"shop.{vnf}"]
-        assert counters["tx_packets"] > 1000, counters
+        assert counters["tx_packets"] > 500, counters
         assert counters["dropped_packets"] == 0, counters
     flows = seen["counters"]["shop.nat"]["flows"]
-    assert len(flows) == 10
+    assert len(flows) == 10  # the largest, of twenty
     assert {row["address"] for row in seen["counters"]["shop.balancer"]["backends"] if row["packets"]} == {
         "10.9.0.1", "10.9.0.2",
     }  # fmt: skip
