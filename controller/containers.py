@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twin.errors import VnftwinError
 
@@ -105,5 +105,29 @@ class ContainerEngine(Protocol):
         """One request of the VNF's control protocol (`health`, `counters`, `configure …`) and its answer.
 
         `pass_fd` goes with it: the VNF gets a descriptor of its own for the same open file.
+        """
+        ...
+
+
+@runtime_checkable
+class Checkpoints(Protocol):
+    """What an engine has besides that can dump a VNF's process and restore it elsewhere on its host."""
+
+    def checkpoint_lack(self) -> str:
+        """Why it cannot, in one line; '' where it can. Tried out once, which takes about a second."""
+        ...
+
+    def reserve(self, spec: InstanceSpec) -> Instance:
+        """A place for an instance: its namespace and what belongs to it, without a process of the VNF's."""
+        ...
+
+    def dump(self, instance: Instance) -> None:
+        """Dumps the instance's process and ends it; its place stays. No error where that has been done."""
+        ...
+
+    def restore(self, source: Instance, target: Instance) -> Instance:
+        """Brings the dumped process of `source` to life in the place of `target`, which may be its own.
+
+        The place has to have the interface of the source, with the same index.
         """
         ...

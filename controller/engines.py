@@ -8,7 +8,7 @@ from pathlib import Path
 from controller.containers import ContainerEngine, ContainerError
 from controller.docker_engine import DockerEngine
 from controller.images import ensure_images
-from controller.process_engine import ProcessEngine
+from controller.process_checkpoint import CheckpointingProcesses
 from twin.errors import EnvironmentLack, InputError
 
 PROCESS = "process:"
@@ -22,7 +22,7 @@ def open_engine(url: str, *, run_id: str, servers: Mapping[str, str], control_ro
     URL or this machine cannot isolate a process; InputError for a URL of no known kind.
     """
     if url == PROCESS:
-        return ProcessEngine(run_id, servers, control_root)
+        return CheckpointingProcesses(run_id, servers, control_root)
     if not url.startswith(_SCHEMES):
         raise InputError(f"not a container engine's URL: {url!r} (process:, unix://, tcp:// or ssh://)")
     engine = DockerEngine(url, run_id, servers, control_root)

@@ -18,11 +18,14 @@ from controller.plan import MigrationPlan, undo
 from controller.steering import Attachment
 from controller.steps import (
     Barrier,
+    Checkpoint,
     CopyState,
     DeleteRules,
     Drain,
+    Halt,
     InstallEntries,
     InstallRules,
+    Restore,
     StartVnf,
     Step,
     StopVnf,
@@ -61,7 +64,9 @@ class Switches(Protocol):
 class Instances(Protocol):
     """The part of `Hosts` that acts."""
 
-    def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment: ...
+    def start(
+        self, vnf_id: str, server_id: str, name: str, *, standby: bool = False, hollow: bool = False
+    ) -> Attachment: ...
 
     def stop(self, name: str) -> None: ...
 
@@ -71,6 +76,14 @@ class Instances(Protocol):
 
     def take_over(self, owner: str, heir: str) -> None:
         """Makes `heir` the serving one; no error where it is already."""
+        ...
+
+    def checkpoint(self, name: str) -> None:
+        """Dumps the process of an instance and ends it; its place and its port stay."""
+        ...
+
+    def restore(self, source: str, target: str) -> None:
+        """Brings the dumped process of `source` to life in the place of `target`; no error where it runs there."""
         ...
 
 
@@ -98,7 +111,7 @@ class Executor:
 
     def start_vnf(self, step: StartVnf) -> Attachment:
         """The one step that must be done before the rest of a migration's plan can be made."""
-        return self._instances.start(step.vnf, step.target, step.instance, standby=step.standby)
+        return self._instances.start(step.vnf, step.target, step.instance, standby=step.standby, hollow=step.hollow)
 
     def carry_out(self, plan: MigrationPlan, steps: StepLog, *, done: int = 0) -> None:
         """Performs a plan of which the first `done` steps have been done.
@@ -186,8 +199,14 @@ class Executor:
                 self._switches.barrier(switches, timeout_s=BARRIER_TIMEOUT_S)
             case Drain(wait_ms):
                 self._shell.sleep(wait_ms / 1000.0)
-            case StopVnf(_, instance):
+            case StartVnf():
+                self.start_vnf(step)
+            case StopVnf(_, instance) | Halt(_, _, instance):
                 self._instances.stop(instance)
+            case Checkpoint(_, instance):
+                self._instances.checkpoint(instance)
+            case Restore(_, source, target):
+                self._instances.restore(source, target)
             case CopyState(_, source, target):
                 self._instances.copy_state(source, target)
             case TakeOver(_, owner, heir):

@@ -14,6 +14,7 @@ from typing import Any
 
 from controller import hand_over
 from controller.containers import ContainerEngine, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
+from controller.host_checkpoints import HostCheckpoints
 from controller.ports import PortPlumber
 from controller.steering import Attachment
 from twin.errors import VnftwinError
@@ -49,6 +50,7 @@ class Hosts:
         """`engines` and `images` (of VNFs that name none themselves) are by server; servers may share an engine."""
         self._scenario, self._engines, self._plumber = scenario, engines, plumber
         self._run_id, self._images, self._run = run_id, images, run_blocking
+        self._checkpoints = HostCheckpoints(engines, plumber)
         self._running: dict[str, RunningVnf] = {}
         self._starting: set[str] = set()
         self._numbers: dict[str, int] = {}
@@ -73,12 +75,18 @@ class Hosts:
         self._numbers[vnf] = self._numbers.get(vnf, 0) + 1
         return f"{self._run_id}-{vnf}-{self._numbers[vnf]}"
 
-    def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment:
-        """Starts an instance and returns its port once it answers health. ContainerError, with nothing left behind."""
+    def start(
+        self, vnf_id: str, server_id: str, name: str, *, standby: bool = False, hollow: bool = False
+    ) -> Attachment:
+        """Starts an instance and returns its port once it answers health. ContainerError, with nothing left behind.
+
+        A `hollow` one is only a place with a port.
+        """
         vnf, server = self._scenario.vnf(vnf_id), self._scenario.server(server_id)
+        spec = replace(self._spec(vnf, server, name), standby=standby)
         self._starting.add(name)
         try:
-            instance, port = self._run(self._start, replace(self._spec(vnf, server, name), standby=standby), server)
+            instance, port = self._run(self._checkpoints.reserve if hollow else self._start, spec, server)
             attachment = Attachment(server.at, port)
             self._running[name] = RunningVnf(instance, attachment)
         finally:
@@ -118,6 +126,21 @@ class Hosts:
     def _end(self, name: str) -> hand_over.End:
         instance = self.running(name).instance
         return hand_over.End(self._engines[instance.server], instance)
+
+    def checkpoint_lack(self, source: str, target: str) -> str:
+        """Why no process can go from one server to another by checkpoint, in one line; '' where it can."""
+        lack: str = self._run(self._checkpoints.lack, source, target)
+        return lack
+
+    def checkpoint(self, name: str) -> None:
+        """Dumps an instance's process and ends it; its port stays."""
+        self._run(self._checkpoints.dump, self.running(name).instance)
+
+    def restore(self, source: str, target: str) -> None:
+        """Brings a dumped process to life in the place of `target` and waits until it answers."""
+        place = self.running(target)
+        restored = self._run(self._checkpoints.restore, self.running(source).instance, place.instance)
+        self._running[target] = replace(place, instance=restored)
 
     def stop_all(self) -> None:
         for name in list(self._running):

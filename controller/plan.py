@@ -24,11 +24,14 @@ from controller.rules import chain_rules, segment_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError
 from controller.steps import (
     Barrier,
+    Checkpoint,
     CopyState,
     DeleteRules,
     Drain,
+    Halt,
     InstallEntries,
     InstallRules,
+    Restore,
     Reversible,
     StartVnf,
     Step,
@@ -110,6 +113,45 @@ def plan_migration(
     return MigrationPlan((start, *steps, stop), change.after)
 
 
+def plan_checkpoint(
+    start: StartVnf,
+    source: str,
+    before: ChainSteering,
+    after: ChainSteering,
+    adjacency: Adjacency,
+    *,
+    drain_ms: float = DRAIN_MS,
+) -> MigrationPlan:
+    """The plan of moving the process of `source` as it is into the place that `start` (hollow) has made.
+
+    The rules are ready before the process is dumped: it is silent for as long as dump, restore and swap take. Until
+    the swap the process can be brought back where it was.
+    """
+    change = plan_change(before, after, adjacency, drain_ms=drain_ms)
+    prepared = _first(change.steps, InstallEntries | SwapEntry | DeleteRules)
+    dump, restore = Checkpoint(start.vnf, source), Restore(start.vnf, source, start.instance)
+    steps = (start, *change.steps[:prepared], dump, restore, *change.steps[prepared:], StopVnf(start.vnf, source))
+    return MigrationPlan(steps, change.after)
+
+
+def plan_cold(
+    halt: Halt,
+    start: StartVnf,
+    before: ChainSteering,
+    after: ChainSteering,
+    adjacency: Adjacency,
+    *,
+    drain_ms: float = DRAIN_MS,
+) -> MigrationPlan:
+    """The plan of a move that keeps no state: the old instance ends before the new one starts.
+
+    A program that nobody here knows may not bear a second copy of itself (an address, a lock, a licence). Undone, the
+    old instance is started anew; what it knew is lost either way.
+    """
+    change = plan_change(before, after, adjacency, drain_ms=drain_ms)
+    return MigrationPlan((halt, start, *change.steps), change.after)
+
+
 def undo(plan: MigrationPlan, begun: int) -> tuple[Step, ...]:
     """The steps that take back the first `begun` steps, a begun one counting as done.
 
@@ -131,6 +173,12 @@ def _inverse(step: Step) -> Iterator[Step]:
             yield Drain(DRAIN_MS)  # what they have let in is still under way on the new rules
         case StartVnf(vnf, _, instance):
             yield StopVnf(vnf, instance)
+        case Halt(vnf, server, instance):
+            yield StartVnf(vnf, server, instance)
+        case Checkpoint(vnf, instance):
+            yield Restore(vnf, instance, instance)
+        case Restore(vnf, source, target) if source != target:
+            yield StopVnf(vnf, target)  # before the source's process is brought back: there is only one of it
         case TakeOver(vnf, owner, heir):
             yield TakeOver(vnf, heir, owner)
             yield Drain(DRAIN_MS)  # what the heir has sent on its way is still under way on the new rules

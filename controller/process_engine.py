@@ -40,8 +40,11 @@ exec "$@"
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
-    """What is kept of an instance. `started` tells its process from a later one with the same number."""
+class InstanceRecord:
+    """What is kept of an instance. `started` tells its process from a later one with the same number.
+
+    A `hollow` one's process only holds its place.
+    """
 
     pid: int
     started: str
@@ -49,6 +52,7 @@ class _Record:
     server: str
     groups: Sequence[str]
     labels: Mapping[str, str]
+    hollow: bool = False
 
 
 class ProcessEngine:
@@ -73,16 +77,14 @@ class ProcessEngine:
 
     def start(self, spec: InstanceSpec) -> Instance:
         """Returns when the VNF answers, so that its namespace is its own. The image is not used."""
-        if spec.server not in self._servers:
-            raise ContainerError(f"{spec.name}: unknown server: {spec.server}")
-        folder = self._control_root / spec.name
-        if self._read(folder) is not None:
-            raise ContainerError(f"{spec.name}: an instance of that name exists")
+        folder = self._new_folder(spec)
         groups: list[Path] = []
         process = None
         try:
             groups += self._make_groups(spec)
-            process = self._launch(spec, folder, groups)
+            vnf = [str(self._binary), "--config", _CONFIG, "--control", SOCKET_NAME]  # relative: paths may be long
+            vnf += ["--standby"] if spec.standby else []
+            process = self._launch(spec, folder, groups, vnf)
             self._await_answer(spec.name, folder, process)
             return self._record(spec, folder, process.pid, groups)
         except (OSError, ContainerError) as error:
@@ -162,12 +164,20 @@ class ProcessEngine:
             _limit_memory(hierarchy, group, spec.memory_mb)
         return groups
 
-    def _launch(self, spec: InstanceSpec, folder: Path, groups: Sequence[Path]) -> subprocess.Popen[bytes]:
+    def _new_folder(self, spec: InstanceSpec) -> Path:
+        if spec.server not in self._servers:
+            raise ContainerError(f"{spec.name}: unknown server: {spec.server}")
+        folder = self._control_root / spec.name
+        if self._read(folder) is not None:
+            raise ContainerError(f"{spec.name}: an instance of that name exists")
+        return folder
+
+    def _launch(
+        self, spec: InstanceSpec, folder: Path, groups: Sequence[Path], program: Sequence[str]
+    ) -> subprocess.Popen[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _CONFIG).write_text("\n".join(spec.config) + "\n")
-        vnf = [str(self._binary), "--config", _CONFIG, "--control", SOCKET_NAME]  # relative: paths may be long
-        vnf += ["--standby"] if spec.standby else []
-        command = [*_ISOLATE, "--", "sh", "-c", _JOIN, "vnf-launch", *map(str, groups), "--", *vnf]
+        command = [*_ISOLATE, "--", "sh", "-c", _JOIN, "vnf-launch", *map(str, groups), "--", *program]
         with (folder / _LOG).open("wb") as log:
             # A session of its own: a Ctrl-C at the terminal is the controller's to handle.
             process = subprocess.Popen(
@@ -187,18 +197,23 @@ class ProcessEngine:
             time.sleep(_POLL_S)
         raise ContainerError(f"{name}: no answer within {_START_TIMEOUT_S:g} s of its start")
 
-    def _record(self, spec: InstanceSpec, folder: Path, pid: int, groups: Sequence[Path]) -> Instance:
+    def _record(
+        self, spec: InstanceSpec, folder: Path, pid: int, groups: Sequence[Path], *, hollow: bool = False
+    ) -> Instance:
         own = {"run": self._run_id, "vnf": spec.vnf, "function": spec.function, "server": spec.server}
         labels = {**spec.labels, **{LABEL + key: value for key, value in own.items()}}
-        record = _Record(pid, _started(pid), spec.vnf, spec.server, [str(group) for group in groups], labels)
+        record = InstanceRecord(pid, started(pid), spec.vnf, spec.server, [str(g) for g in groups], labels, hollow)
+        self._write(folder, record)
+        return self._instance(spec.name, record)
+
+    def _write(self, folder: Path, record: InstanceRecord) -> None:
         scratch = folder / (_RECORD + ".new")
         scratch.write_text(json.dumps(asdict(record)))
         scratch.replace(folder / _RECORD)
-        return self._instance(spec.name, record)
 
-    def _read(self, folder: Path) -> _Record | None:
+    def _read(self, folder: Path) -> InstanceRecord | None:
         try:
-            return _Record(**json.loads((folder / _RECORD).read_text()))
+            return InstanceRecord(**json.loads((folder / _RECORD).read_text()))
         except (OSError, ValueError, TypeError):
             return None  # not an instance, or one that is being removed
 
@@ -208,18 +223,21 @@ class ProcessEngine:
             raise ContainerError(f"{name}: no such instance")
         return self._instance(name, record)
 
-    def _instance(self, name: str, record: _Record) -> Instance:
+    def _instance(self, name: str, record: InstanceRecord) -> Instance:
         running = self._runs(record)
         pid = record.pid if running else 0
         return Instance(name, name, record.vnf, record.server, pid, running, record.labels)
 
-    def _runs(self, record: _Record) -> bool:
+    def _runs(self, record: InstanceRecord) -> bool:
         child = self._children.get(record.pid)
         if child is not None:
             child.poll()  # reaps it when it has ended
-        return record.started != "" and _started(record.pid) == record.started
+        else:
+            with suppress(ChildProcessError):  # a restored one is a child that nobody here has made
+                os.waitpid(record.pid, os.WNOHANG)
+        return record.started != "" and started(record.pid) == record.started
 
-    def _end(self, record: _Record, timeout_s: float) -> None:
+    def _end(self, record: InstanceRecord, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         with suppress(ProcessLookupError):
             if self._runs(record):
@@ -261,7 +279,7 @@ def _remove_group(group: Path) -> None:
             return
 
 
-def _started(pid: int, proc: Path = Path("/proc")) -> str:
+def started(pid: int, proc: Path = Path("/proc")) -> str:
     """Start time of a process in clock ticks since boot, "" when there is none or it is a zombie."""
     try:
         fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -11,13 +11,15 @@ from controller.flow_rule import FlowRule
 class StartVnf:
     """Start `instance` of a VNF on the server `target` and attach it to its switch.
 
-    A `standby` forwards nothing until it has taken over from another instance.
+    A `standby` forwards nothing until it has taken over from another instance. A `hollow` one is a place without a
+    process, into which another instance's will be restored.
     """
 
     vnf: str
     target: str
     instance: str
     standby: bool = False
+    hollow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,32 @@ class TakeOver:
     vnf: str
     owner: str
     heir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Dump the process of an instance and end it; its place and its port stay."""
+
+    vnf: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Bring the dumped process of `source` back to life in the place of `target`, which may be its own."""
+
+    vnf: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop an instance that serves on `server`; its state is lost."""
+
+    vnf: str
+    server: str
+    instance: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +117,7 @@ class StopVnf:
     instance: str
 
 
+Carried = CopyState | TakeOver | Checkpoint | Restore | Halt  # what becomes of a VNF's state
 # May be taken back: an entry that was added is deleted again, and packets at its port are shut out as before.
-Reversible = StartVnf | CopyState | InstallRules | TakeOver | InstallEntries | Barrier | Drain
+Reversible = StartVnf | Carried | InstallRules | InstallEntries | Barrier | Drain
 Step = Reversible | SwapEntry | DeleteRules | StopVnf

@@ -137,10 +137,18 @@ class FakeInstances:
     running: dict[str, Attachment] = field(default_factory=dict)
     standby: set[str] = field(default_factory=set)
     copies: set[tuple[str, str]] = field(default_factory=set)  # (source, target)
+    hollow: set[str] = field(default_factory=set)  # places without a process
+    dumped: set[str] = field(default_factory=set)
+    cannot_dump: bool = False
+    cannot_restore: bool = False
     _servers: dict[str, str] = field(default_factory=dict)
     _next_port: int = 200
 
-    def start(self, vnf_id: str, server_id: str, name: str, *, standby: bool = False) -> Attachment:
+    def start(
+        self, vnf_id: str, server_id: str, name: str, *, standby: bool = False, hollow: bool = False
+    ) -> Attachment:
+        if hollow:
+            self.hollow.add(name)
         if server_id in self.dead_servers:
             raise ContainerError(f"{name}: {server_id} does not start anything")
         self._next_port += 1
@@ -161,7 +169,26 @@ class FakeInstances:
         self.standby.discard(heir)
         self.standby.add(owner)
 
+    def checkpoint(self, name: str) -> None:
+        if self.cannot_dump:
+            raise ContainerError(f"{name}: cannot be dumped")
+        self.hollow.add(name)
+        self.dumped.add(name)
+
+    def restore(self, source: str, target: str) -> None:
+        if target not in self.hollow:
+            return
+        if source not in self.dumped or (source != target and self.cannot_restore):
+            raise ContainerError(f"{source}: cannot be restored in {target}")
+        assert {source, target} <= self.running.keys()
+        assert not [n for n in self.running if n not in self.hollow and self.vnf_of(n) == self.vnf_of(source)]
+        self.hollow.discard(target)
+
+    def vnf_of(self, name: str) -> str:
+        return self.vnfs[self.running[name]]
+
     def stop(self, name: str) -> None:
+        self.hollow.discard(name)
         attachment = self.running.pop(name, None)
         self.standby.discard(name)
         if attachment is not None:
