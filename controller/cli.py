@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="vnftwin", description="Moves virtual network functions to where a digital twin says they should run."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    own = (_add_check, _add_run, _add_controller, _add_train, _add_evaluate, _add_import)
+    own = (_add_check, _add_run, _add_controller, _add_train, _add_evaluate, _add_import, _add_calibrate)
     for add in (*own, add_remote, add_doctor):
         add(commands)
     return parser
@@ -209,6 +209,12 @@ def import_file(arguments: argparse.Namespace) -> int:
         raise InputError(f"cannot write {arguments.output}: {error.strerror}") from None
     print(summarise(scenario))
     return 0
+
+
+def _add_calibrate(commands: Any) -> None:
+    from controller.calibrate import add_calibrate, calibrate
+
+    add_calibrate(add_command(commands, "calibrate", calibrate, "What the moves in journals cost, for the model."))
 
 
 def _require_token(listen: tuple[str, int]) -> None:

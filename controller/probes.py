@@ -30,6 +30,7 @@ from twin.scenario import Scenario, ServiceChain
 
 PROBE_PORT_BASE = 40000  # UDP or TCP source port of a chain's probes: this plus the chain's number
 MIN_PROBE_BYTES = 64
+HELD_INTERVAL_S = 0.02  # between probes of a chain that is moving: they tell how long it is silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ class _Chain:
     seq: int = 0
     held: bool = False
     held_until_s: float = float("-inf")
+    last_back_s: float | None = None  # since the move began
+    longest_gap_s: float = 0.0
     on_their_way: dict[int, _Sent] = field(default_factory=dict)
     gone: deque[int] = field(default_factory=lambda: deque(maxlen=256))
     back: deque[int] = field(default_factory=lambda: deque(maxlen=256))
@@ -129,12 +132,15 @@ class ChainProbes:
         self._pacing: RoundRobin[str] = RoundRobin(1.0 / rate_hz)
         self._chains = {c.id: _Chain(c, deque(maxlen=median_of), deque(maxlen=loss_of)) for c in scenario.chains}
         self._by_number = {chain.number: chain.id for chain in scenario.chains}
+        self._held_pacing: RoundRobin[str] = RoundRobin(HELD_INTERVAL_S)
         self._given: set[Sample] = set()
 
     def due(self, now_s: float, first_switch: Mapping[str, str]) -> list[ChainProbe]:
         """The probes whose turn it is. `first_switch`: steered chain -> the switch where it enters."""
         self._expire(now_s)
-        chosen = self._pacing.due(now_s, [chain for chain in self._chains if chain in first_switch])
+        steered = [chain for chain in self._chains if chain in first_switch]
+        moving = [chain for chain in steered if self._chains[chain].held]
+        chosen = dict.fromkeys([*self._pacing.due(now_s, steered), *self._held_pacing.due(now_s, moving)])
         return [self._probe(now_s, self._chains[chain], first_switch[chain]) for chain in chosen]
 
     def probe_in(self, now_s: float, switch: str, content: bytes, half_loop_s: HalfLoop) -> ProbeReturn | None:
@@ -157,7 +163,7 @@ class ChainProbes:
     def hold(self, chain: str) -> None:
         """A move of the chain begins: its probes, also those on their way, are kept out of the samples."""
         state = self._chains[chain]
-        state.held = True
+        state.held, state.last_back_s, state.longest_gap_s = True, None, 0.0
         for sent in state.on_their_way.values():
             sent.held = True
 
@@ -166,6 +172,14 @@ class ChainProbes:
         state = self._chains[chain]
         state.held, state.held_until_s = False, now_s + self._settle_s
         state.delays_ms.clear()
+
+    def silence_ms(self, chain: str) -> float | None:
+        """Of the last move, or the one under way: the longest time in which no probe came back, less the time between
+        two of them. None where fewer than two came back."""
+        state = self._chains[chain]
+        if state.last_back_s is None or not state.longest_gap_s:
+            return None
+        return 1000.0 * max(0.0, state.longest_gap_s - HELD_INTERVAL_S)
 
     def counts(self, chain: str) -> ProbeCounts:
         """Totals of a chain; the difference of two is what a move cost. KeyError for an unknown one."""
@@ -192,6 +206,10 @@ class ChainProbes:
         self, now_s: float, state: _Chain, stamp: Stamp, sent: _Sent, halves_s: tuple[float | None, float | None]
     ) -> ProbeReturn:
         state.counts["returned"] += 1
+        if state.held:
+            if state.last_back_s is not None:
+                state.longest_gap_s = max(state.longest_gap_s, now_s - state.last_back_s)
+            state.last_back_s = now_s
         state.back.append(stamp.seq)
         half_out_s, half_in_s = halves_s
         delay_ms = float("nan")

@@ -233,8 +233,24 @@ class TestMoves:
         way.lossy = set()
         way.probes.release(way.now_s, "web1")
         way.run(3.0)
-        assert way.probes.counts("web1").lost == 5
+        assert 50 <= way.probes.counts("web1").lost <= 60  # a moving chain is probed 50 times a second
         assert way.read(Quantity.CHAIN_LOSS)["web1"] == 0.0
+
+    def test_the_silence_of_a_move_is_the_longest_time_without_a_probe(self) -> None:
+        way = Way()
+        way.run(4.0)
+        assert way.probes.silence_ms("web1") is None
+        way.probes.hold("web1")
+        way.run(0.5)
+        way.lossy = {"web1"}
+        way.run(0.3)
+        way.lossy = set()
+        way.run(0.5)
+        way.probes.release(way.now_s, "web1")
+        silence_ms = way.probes.silence_ms("web1")
+        assert silence_ms == pytest.approx(300.0, abs=45.0)  # two intervals of a moving chain's probes
+        way.run(5.0)  # those of a chain at rest come at long intervals, which are no silence
+        assert way.probes.silence_ms("web1") == silence_ms
 
     def test_a_probe_on_its_way_when_the_move_begins_is_kept_out(self) -> None:
         probes = ChainProbes(SCENARIO, SIGNER)
