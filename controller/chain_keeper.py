@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.flow_rule import FlowRule
-from controller.plan import DRAIN_MS, MigrationPlan, plan_change, plan_migration
+from controller.plan import DRAIN_MS, MigrationPlan, plan_change, plan_checkpoint, plan_cold, plan_migration
 from controller.rules import base_rules, chain_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, SwitchPath, steer
-from controller.steps import StartVnf
+from controller.steps import Halt, StartVnf
 from twin.rewrites import addresses
 from twin.scenario import Placement, Scenario, ServiceChain
 
@@ -89,12 +89,19 @@ class ChainKeeper:
             self._in_place[chain.id] = (before, desired)
         return plan
 
+    def withdraw(self, vnf: str) -> None:
+        """The VNF has no instance any more."""
+        self.forget_instance(self.active.pop(vnf, ""))
+
     def plan_move(self, start: StartVnf, attachment: Attachment, chain: ServiceChain, network: Network,
-                  places: Mapping[str, tuple[str, int]]) -> MigrationPlan:  # fmt: skip
-        """The plan that moves one VNF to the instance that `start` has started."""
+                  places: Mapping[str, tuple[str, int]], halt: Halt | None = None) -> MigrationPlan:  # fmt: skip
+        """The plan that moves one VNF to the instance that `start` has started, after `halt` where it moves cold."""
         after = self.desired(chain, network, places, **{start.vnf: attachment})
         before = self.installed[chain.id]
-        return plan_migration(start, self.active[start.vnf], before, after, self._ports)
+        if halt is not None:
+            return plan_cold(halt, start, before, after, self._ports)
+        plan = plan_checkpoint if start.hollow else plan_migration
+        return plan(start, self.active[start.vnf], before, after, self._ports)
 
     def carried_out(self, chain: str, plan: MigrationPlan) -> None:
         """The plan is done: what it led to is installed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ class Descriptions:
         reason = self._loop.verdict(vnf, target)
         fields = ("delay_now_ms", "delay_after_ms", "power_now_w", "power_after_w")
         effect = {name: _finite(getattr(prediction, name)) for name in fields}
-        return {"vnf": vnf, "target": target, **effect, "allowed": not reason, "reason": reason}
+        mode, cost = self._service.migrations.foretell(vnf, target)
+        move = {"mode": mode, "move": asdict(cost) if cost else None}
+        return {"vnf": vnf, "target": target, **effect, **move, "allowed": not reason, "reason": reason}
 
     def set_mode(self, mode: Mode) -> None:
         self._loop.mode = mode
@@ -78,6 +81,7 @@ class Descriptions:
             "energy_label": "modelled",
             "moves": migrations.counts.get("done", 0),
             "migrations_by_status": dict(migrations.counts),
+            "migrations_by_mode": migrations.by_mode(),
             "refusals": dict(self._loop.refusals),
             "decision_ms": _quantiles_ms(self._loop.times_s),
             "barrier_ms": _quantiles_ms(service.barrier_times_s),
@@ -104,6 +108,7 @@ class Descriptions:
             rows.append({
                 "id": chain.id,
                 "vnfs": [vnf.id for vnf in chain.vnfs],
+                "modes": [service.migrations.modes.told.get(vnf.id, "") for vnf in chain.vnfs],
                 "servers": [service.keeper.server_of[vnf.id] for vnf in chain.vnfs],
                 "path": [list(segment.path) for segment in steering.segments] if steering else [],
                 "offered_mbps": float(state.offered_mbps[i]),

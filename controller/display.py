@@ -74,11 +74,12 @@ def status_line(elapsed_s: float, summary: Mapping[str, Any]) -> str:
 
 def chain_table(traffic: Event, summary: Mapping[str, Any]) -> Table:
     """Every chain as it is measured now."""
-    table = Table("chain", "placement", "Mbit/s", "probe delay ms", "traffic delay ms", "lost probes")
+    table = Table("chain", "placement", "moves by", "Mbit/s", "probe delay ms", "traffic delay ms", "lost probes")
     for chain in summary["chains"]:
         flow = traffic.get("chains", {}).get(chain["id"], {})
         table.add_row(
-            chain["id"], " → ".join(chain["servers"]), f"{chain['offered_mbps']:.2f}", ms(chain["delay_ms"]),
+            chain["id"], " → ".join(chain["servers"]), ", ".join(chain["modes"]),
+            f"{chain['offered_mbps']:.2f}", ms(chain["delay_ms"]),
             ms(flow.get("delay_ms")), f"{100 * chain['loss']:.0f} %",
         )  # fmt: skip
     table.caption = status_line(summary["uptime_s"], summary)

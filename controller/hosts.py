@@ -113,6 +113,16 @@ class Hosts:
         able: bool = end.engine.passes_descriptors and self._run(hand_over.can_hand_over, end)
         return able
 
+    def hand_over_lack(self, name: str) -> str:
+        """Why an instance cannot hand its state over, in one line; '' where it can."""
+        image = self._scenario.vnf(self.running(name).instance.vnf).type.image
+        return f"image {image} is not ours" if image and not self.can_hand_over(name) else ""
+
+    def attachment(self, name: str) -> Attachment | None:
+        """Where an instance hangs; None where it is not up."""
+        running = self._running.get(name)
+        return None if running is None else running.attachment
+
     def copy_state(self, source: str, target: str) -> None:
         """Copies a VNF's state between two instances. ContainerError where one of them cannot."""
         report = self._run(hand_over.copy_state, self._end(source), self._end(target))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from agent.decision import MigrationDecision, Move, Prediction
 from controller.journal import Journal
+from controller.modes import NO_MODE
 from controller.records import DecisionRecord, MigrationRecord, Mode, Refused, UnknownName
 from controller.service import Service
 from controller.thrift import Past, Restraint
@@ -41,7 +42,8 @@ class Loop:
             return
         past, in_flight = self._past(), frozenset(service.migrations.busy)
         seen = self._expected(state, past.under_way)
-        tick = self.decider.tick(seen, service.routes(), past=past, in_flight=in_flight)
+        fixed = service.migrations.modes.fixed()
+        tick = self.decider.tick(seen, service.routes(), past=past, in_flight=in_flight, fixed=fixed)
         self.times_s.append(tick.took_s)
         self._observe(tick.took_s)
         record = self._record(tick, state, self._act(tick))
@@ -56,7 +58,9 @@ class Loop:
             return known
         if refusal := KEY_REUSED if known is not None else self.verdict(vnf, target):
             self._refuse(vnf, target, refusal)
-            raise Refused(refusal)
+            raise Refused(
+                refusal, self.service.migrations.modes.choose(vnf, target).reason if refusal == NO_MODE else ""
+            )
         return self._begin(vnf, target, "asked for", self.predict(vnf, target), key)
 
     def verdict(self, vnf: str, target: str) -> str:
@@ -73,7 +77,7 @@ class Loop:
         refusal = self.decider.verdict(vnf, target, seen, service.routes(), frozenset(migrations.busy))
         if not refusal and past.full(service.scenario.limits):
             return Restraint.MAX_PARALLEL.value
-        return refusal
+        return refusal or ("" if migrations.modes.choose(vnf, target).mode else NO_MODE)
 
     def predict(self, vnf: str, target: str) -> Prediction:
         """What the cost model expects of a move now. UnknownName; Refused before there is a state."""

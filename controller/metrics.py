@@ -38,6 +38,11 @@ _CHAIN_GAUGES = (
     ("chain_probe_loss_ratio", "share of in-band probes lost", "loss", 1.0),
     ("chain_offered_bits_per_second", "offered traffic at the ingress", "offered_mbps", 1e6),
 )
+_MODE_GAUGES = (
+    ("moves", "moves done, of those that are remembered", "moves", 1.0),
+    ("move_seconds", "what a move takes, median", "took_ms", 1e-3),
+    ("move_silence_seconds", "longest time without a probe during a move, median", "silence_ms", 1e-3),
+)
 _TOTALS = (
     ("delay_seconds", "traffic-weighted mean delay, measured", "delay_ms", 1e-3),
     ("expected_delay_seconds", "traffic-weighted mean delay by the cost model", "expected_delay_ms", 1e-3),
@@ -98,6 +103,7 @@ class ControllerMetrics(Collector):
             yield CounterMetricFamily(f"vnftwin_{name}", text, value=state[key])
         yield GaugeMetricFamily("vnftwin_energy_modelled", "1: energy is modelled", state["energy_label"] == "modelled")
         yield _labelled("migrations", "ended migrations", "status", state["migrations_by_status"])
+        yield from _by_mode(state["migrations_by_mode"])
         yield _labelled(
             "messages_refused", "OpenFlow messages that switches refused", "error", state["messages_refused"]
         )
@@ -124,6 +130,16 @@ def _placement(placement: Mapping[str, str]) -> Iterator[Metric]:
     for vnf, server in placement.items():
         family.add_metric([vnf, server], 1.0)
     yield family
+
+
+def _by_mode(modes: Mapping[str, Mapping[str, float | None]]) -> Iterator[Metric]:
+    for name, text, key, factor in _MODE_GAUGES:
+        family = GaugeMetricFamily(f"vnftwin_{name}", text, labels=["mode"])
+        for mode, row in modes.items():
+            value = row[key]
+            if value is not None:
+                family.add_metric([mode], value * factor)
+        yield family
 
 
 def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

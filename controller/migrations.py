@@ -9,20 +9,24 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 from agent.decision import Prediction
 from controller.chain_keeper import ChainKeeper, Network
 from controller.containers import ContainerError
 from controller.executor import Executor, RolledBack, Shell, StuckForward
+from controller.making_moves import make_move
+from controller.modes import REPLACEMENT, Modes
+from controller.move_costs import LOSSES, MoveEstimate, estimate, measured_moves
 from controller.open_moves import OpenJournal, OpenMove, read_open_move
-from controller.plan_json import to_json
 from controller.probes import ProbeCounts
 from controller.records import FINAL, MigrationRecord, MigrationStatus, UnknownName
 from controller.steering import Attachment, SteeringError
 from controller.step_log import QuietSteps, RecordedSteps, StepJournal
-from controller.steps import StartVnf, StopVnf
+from controller.steps import StartVnf
 from twin.errors import VnftwinError
+from twin.move_modes import cost_of
 from twin.scenario import Scenario, ServiceChain
 
 log = logging.getLogger("vnftwin.migrations")
@@ -52,6 +56,8 @@ class ProbeBook(Protocol):
 
     def counts(self, chain: str) -> ProbeCounts: ...
 
+    def silence_ms(self, chain: str) -> float | None: ...
+
 
 @dataclass(slots=True)
 class Surroundings:
@@ -63,6 +69,8 @@ class Surroundings:
     observe_step: Callable[[str, float], None]
     new_name: Callable[[str], str]
     can_hand_over: Callable[[str], bool]  # whether an instance, by its name, has state that it can give to another
+    attachment: Callable[[str], Attachment | None]  # of an instance by its name, None where it is not running
+    rate_pps: Callable[[str], float]  # packets per second that enter a chain
 
 
 @dataclass(slots=True)
@@ -76,6 +84,7 @@ class Migrations:
     journal: MoveJournal
     shell: Shell
     around: Surroundings
+    modes: Modes
     records: dict[str, MigrationRecord] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     moved_at_s: dict[str, float] = field(default_factory=dict)
@@ -95,11 +104,41 @@ class Migrations:
         record = MigrationRecord(
             f"m{self._serial}", vnf, source, target, reason, self.shell.clock(), predicted=predicted, key=key
         )
+        self._expect(record)
         self.records[record.id] = record
         self.busy.add(self.chain_of(vnf).id)  # from the request on, so that no second one slips in between
         self._write(record)
         self._forget_old()
         return record
+
+    def _expect(self, record: MigrationRecord) -> None:
+        """In which mode it is done and what that is expected to cost."""
+        record.state_mb = self.scenario.vnf(record.vnf).type.state_mb
+        if self.around.attachment(self.keeper.active[record.vnf]) is None:
+            record.mode, record.may_lose = REPLACEMENT, "its state: the instance has died"
+            return
+        record.mode, record.expected = self.foretell(record.vnf, record.target)
+        record.may_lose = LOSSES.get(record.mode, "")
+
+    def foretell(self, vnf: str, target: str) -> tuple[str, MoveEstimate | None]:
+        """The mode of a move now, and what it is expected to cost; '' and None where it has no mode."""
+        mode = self.modes.choose(vnf, target).mode
+        if mode is None:
+            return "", None
+        done = measured_moves(r.as_json() for r in self.records.values() if r.mode == mode)
+        rate_pps, prior = self.around.rate_pps(self.chain_of(vnf).id), cost_of(self.scenario, mode)
+        return mode.value, estimate(mode, self.scenario.vnf(vnf).type.state_mb, rate_pps, done, prior)
+
+    def by_mode(self) -> dict[str, dict[str, float | None]]:
+        """The moves that were done, by mode: how many, and the medians of what they took and how long was silence."""
+        done = [r for r in self.records.values() if r.status is MigrationStatus.DONE and r.mode]
+        result: dict[str, dict[str, float | None]] = {}
+        for mode in dict.fromkeys(record.mode for record in done):
+            moves = [record for record in done if record.mode == mode]
+            silent = [record.silence_ms for record in moves if record.silence_ms is not None]
+            took_ms = median(record.took_ms for record in moves)
+            result[mode] = {"moves": len(moves), "took_ms": took_ms, "silence_ms": median(silent) if silent else None}
+        return result
 
     def with_key(self, key: str) -> MigrationRecord | None:
         """The migration that was requested with this key, by whichever controller; None where there is none."""
@@ -136,6 +175,7 @@ class Migrations:
             self.probes.hold(chain.id)
             status, error = self._tried(record, chain)
             self.probes.release(self.shell.clock(), chain.id)
+            record.silence_ms = self.probes.silence_ms(chain.id)
         self.ended(record, status, error)
         self.shell.sleep(SETTLE_S)
         after = self.probes.counts(chain.id)
@@ -189,12 +229,12 @@ class Migrations:
 
     def start_instance(self, vnf: str, server: str, name: str) -> None:
         """Starts a VNF's first instance and puts it in service. ContainerError: the server is left alone a while."""
-        attachment = self._start(StartVnf(vnf, server, name))
+        attachment = self.start(StartVnf(vnf, server, name))
         self.keeper.put_in_service(vnf, name, server, attachment)
 
     def _tried(self, record: MigrationRecord, chain: ServiceChain) -> tuple[MigrationStatus, str]:
         try:
-            self._move(record, chain)
+            make_move(self, record, chain)
         except (RolledBack, ContainerError, SteeringError) as error:
             return MigrationStatus.ROLLED_BACK, str(error)
         except VnftwinError as error:
@@ -204,33 +244,8 @@ class Migrations:
             return MigrationStatus.FAILED, f"defect: {error!r}"
         return MigrationStatus.DONE, ""
 
-    def _move(self, record: MigrationRecord, chain: ServiceChain) -> None:
-        steps = self.steps_of(record)
-        old = self.keeper.active[record.vnf]
-        standby = self.around.can_hand_over(old)
-        start = StartVnf(record.vnf, record.target, self.around.new_name(record.vnf), standby)
-        steps.begin(0, start, undoing=False)
-        began_s = self.shell.clock()
-        attachment = self._start(start)
-        steps.end(0, start, took_s=self.shell.clock() - began_s, undoing=False)
-        try:
-            plan = self.keeper.plan_move(start, attachment, chain, self.around.network(), self.around.places())
-        except SteeringError:
-            self.executor.perform(StopVnf(start.vnf, start.instance))
-            raise
-        self.journal.put_plan(record.id, to_json(plan))
-        stuck: StuckForward | None = None
-        try:
-            self.executor.carry_out(plan, steps, done=1)
-        except StuckForward as error:
-            stuck = error  # new packets take the new way all the same: say so first, complain then
-        self.keeper.carried_out(chain.id, plan)
-        self.keeper.put_in_service(start.vnf, start.instance, start.target, attachment)
-        self.keeper.forget_instance(old)
-        if stuck is not None:
-            raise stuck
-
-    def _start(self, start: StartVnf) -> Attachment:
+    def start(self, start: StartVnf) -> Attachment:
+        """Starts an instance; where that fails its server is left alone for a while."""
         try:
             return self.executor.start_vnf(start)
         except ContainerError:

@@ -15,6 +15,8 @@ import numpy as np
 
 from twin.migration_cost import MigrationCost
 from twin.move_modes import MoveMode
+from twin.scenario import Scenario
+from twin.state import NetworkState
 
 LAST_MOVES = 20  # of one mode: what an estimate is made from
 _LEAST_MB = 0.01  # of state: less tells nothing about the rate at which it is carried
@@ -96,6 +98,12 @@ def estimate(
     silence_ms = median(silent) if silent else prior.silence_ms
     at_risk = rate_pps * silence_ms / 1000.0 if LOSSES[mode] else 0.0
     return MoveEstimate(mode.value, whole_s, silence_ms, at_risk, len(like))
+
+
+def rate_pps(scenario: Scenario, state: NetworkState | None, chain: str) -> float:
+    """Packets per second that enter a chain, by its traffic; 0 before it was read."""
+    bits = 8.0 * scenario.chain(chain).packet_bytes
+    return 0.0 if state is None else float(state.offered_mbps[scenario.chain_index[chain]]) * 1e6 / bits
 
 
 def costs_by_mode(

@@ -43,11 +43,11 @@ def read_open_move(journal: OpenJournal, record: MigrationRecord) -> OpenMove:
     """What the journal tells of a migration that has not ended."""
     begins = [step for step in journal.steps(record.id) if step.phase == "begin"]
     forward = [step for step in begins if not step.body["undoing"]]
-    first = from_json(forward[0].body["step"]) if forward else None
+    starts = [s for s in (from_json(step.body["step"]) for step in forward) if isinstance(s, StartVnf)]
     plan = journal.plan(record.id)
     return OpenMove(
         record=record,
-        start=first if isinstance(first, StartVnf) else None,
+        start=starts[0] if starts else None,
         plan=None if plan is None else plan_from_json(plan),
         begun=1 + max((step.number for step in forward), default=-1),
         undoing=len(forward) < len(begins),

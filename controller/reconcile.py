@@ -20,6 +20,14 @@ from controller.tags import ENTRY_ROLES, Role, parse_cookie
 VERDICT_INTERVAL_S = 2.0
 
 
+@dataclass(slots=True)
+class Counters:
+    """What reconciliation did."""
+
+    rules_repaired: int = 0
+    rules_alien: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What has to be installed and what has to be deleted."""

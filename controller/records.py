@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from agent.decision import Prediction
+from controller.move_costs import MoveEstimate
 from twin.errors import InputError, VnftwinError
 
 Json = Mapping[str, object]
@@ -39,11 +40,11 @@ class UnknownName(InputError):
 
 
 class Refused(VnftwinError):
-    """A migration that is not allowed now; `reason` is the verdict's name for it."""
+    """A migration that is not allowed now; `reason` is the verdict's name for it, `detail` what there is to say."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason} ({detail})" if detail else reason)
 
 
 @dataclass(slots=True)
@@ -74,6 +75,11 @@ class MigrationRecord:
     observed_delay_before_ms: float | None = None
     observed_delay_after_ms: float | None = None
     probes_lost: int = 0
+    mode: str = ""  # how it is moved (`twin.move_modes`), or `replacement`
+    may_lose: str = ""  # what a move in this mode may lose, '' for nothing
+    state_mb: float = 0.0
+    expected: MoveEstimate | None = None
+    silence_ms: float | None = None  # measured by probes
     recovered: bool = False  # a restarted controller brought it to its end
     ended_s: float | None = None
 
@@ -95,6 +101,8 @@ class MigrationRecord:
         values: dict[str, Any] = {key: value for key, value in body.items() if key in known}
         values["status"] = MigrationStatus(values["status"])
         values["steps"] = [StepRecord(**step) for step in values["steps"]]
+        expected = values.get("expected")
+        values["expected"] = MoveEstimate(**expected) if expected else None
         values["predicted"] = Prediction(**values["predicted"]) if values["predicted"] else None
         return MigrationRecord(**values)
 

@@ -78,7 +78,8 @@ class RestApplication:
         except UnknownName as error:
             return _reply(404, {"error": str(error)})
         except Refused as error:
-            return _reply(409, {"error": "refused", "reason": error.reason})
+            said = {"detail": error.detail} if error.detail else {}
+            return _reply(409, {"error": "refused", "reason": error.reason, **said})
         except Exception:
             log.exception("request failed: %s %s", request.method, request.path)
             return _reply(500, {"error": "internal error, see the log"})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,8 +22,10 @@ from controller.host_watch import HostWatch, Spawn
 from controller.hosts import Hosts
 from controller.journal import Journal
 from controller.migrations import Migrations, Surroundings
+from controller.modes import Modes
+from controller.move_costs import rate_pps
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
-from controller.reconcile import VERDICT_INTERVAL_S, Reconciler
+from controller.reconcile import VERDICT_INTERVAL_S, Counters, Reconciler
 from controller.rules import base_rules
 from controller.start_up import RuleBook, StartUp
 from controller.switchboard import Send, Switchboard, SwitchGone
@@ -41,14 +42,6 @@ BARRIERS_KEPT = 200
 RETRY_S = 2.0  # a chain that could not be steered is tried again after this
 
 
-@dataclass(slots=True)
-class Counters:
-    """What reconciliation did."""
-
-    rules_repaired: int = 0
-    rules_alien: int = 0
-
-
 class Service:
     """One controller. Its methods are called from green threads of one event loop."""
 
@@ -62,10 +55,12 @@ class Service:
         self.keeper = ChainKeeper(scenario)
         self.builder, self.router, self.accounts = StateBuilder(scenario), Router(scenario), Accounts(scenario)
         around = Surroundings(
-            self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name, hosts.can_hand_over
-        )
+            self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name, hosts.can_hand_over,
+            hosts.attachment, lambda chain: rate_pps(scenario, self.state, chain),
+        )  # fmt: skip
+        modes = Modes(scenario, self.keeper, hosts.hand_over_lack, hosts.checkpoint_lack)
         executor = Executor(self.switchboard, hosts, shell)
-        self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around)
+        self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around, modes)
         self.counters, self.book, self.reconciler = Counters(), RuleBook(), Reconciler()
         self.state: NetworkState | None = None
         self.set_up_done = False

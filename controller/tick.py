@@ -55,11 +55,17 @@ class Decider:
         restraints(self.scenario.limits, Past(), self.scenario, state, gains(self.scenario, state, routes))
         self.policy.decide(View(self.scenario, state, self._forecaster.forecast(HORIZON), mask))
 
-    def tick(self, state: NetworkState, routes: Routes, *, past: Past, in_flight: frozenset[str]) -> Tick:
-        """Decides on one state. Stale readings mean *stay*; chains in flight are left as they are."""
+    def tick(
+        self, state: NetworkState, routes: Routes, *, past: Past, in_flight: frozenset[str],
+        fixed: frozenset[tuple[str, str]] = frozenset(),
+    ) -> Tick:  # fmt: skip
+        """Decides on one state. Stale readings mean *stay*; chains in flight are left as they are.
+
+        `fixed` are moves (VNF, server) that cannot be made, whatever they would bring.
+        """
         began_s = self._clock()
         self._forecaster.observe(state)
-        decision, refusal = self._decide(state, routes, past, in_flight)
+        decision, refusal = self._decide(state, routes, past, in_flight, fixed)
         return Tick(decision, refusal, self._clock() - began_s)
 
     def verdict(
@@ -69,13 +75,16 @@ class Decider:
         return verdict(vnf, target, self.scenario, state, routes, self.limits, in_flight=in_flight).reason
 
     def _decide(
-        self, state: NetworkState, routes: Routes, past: Past, in_flight: frozenset[str]
-    ) -> tuple[MigrationDecision, str]:
+        self, state: NetworkState, routes: Routes, past: Past, in_flight: frozenset[str],
+        fixed: frozenset[tuple[str, str]],
+    ) -> tuple[MigrationDecision, str]:  # fmt: skip
         """The decision, and why it is refused ('' where it is not)."""
         if stale := stale_quantity(state, limit_s=STALE_PERIODS * self.scenario.period_s):
             return Stay(f"{Refusal.STALE_STATE.value}: {stale}"), ""
         scenario = self.scenario
         feasible = feasible_moves(scenario, state, routes, self.limits, in_flight=in_flight)
+        for vnf, server in fixed:
+            feasible[scenario.vnf_index[vnf], scenario.server_index[server]] = False
         held = restraints(scenario.limits, past, scenario, state, gains(scenario, state, routes))
         decision = self._ask(state, feasible, held)
         if not isinstance(decision, Move):

@@ -18,6 +18,7 @@ from controller.flow_rule import FlowRule
 from controller.hosts import RunningVnf
 from controller.journal import Journal
 from controller.migrations import Migrations, Surroundings
+from controller.modes import Modes
 from controller.openflow_replies import SwitchError
 from controller.probes import ProbeCounts
 from controller.reconcile import Reconciler
@@ -216,6 +217,9 @@ class FakeProbes:
     def counts(self, chain: str) -> ProbeCounts:
         return ProbeCounts()
 
+    def silence_ms(self, chain: str) -> float | None:
+        return None
+
 
 class Killed(BaseException):
     """The controller's process ends here: nothing catches it."""
@@ -242,6 +246,7 @@ class FakeSite:
 
     def __init__(self, scenario: Scenario, *, stateful: bool = False) -> None:
         self.stateful = stateful
+        self.hand_over_lack = self.checkpoint_lack = ""
         self.scenario, self.now_s, self.down = scenario, 0.0, set[str]()
         self.places = {e.id: (e.at, 100 + i) for i, e in enumerate(scenario.endpoints)}
         self.adjacency = {
@@ -263,9 +268,15 @@ class FakeSite:
         around = Surroundings(
             self.network, lambda: self.places, lambda _chain: None, lambda _step, _took: None,
             lambda vnf: f"{vnf}-{next(self._numbers)}", lambda _instance: self.stateful,
+            self.instances.running.get, lambda _chain: 100.0,
         )  # fmt: skip
+        modes = Modes(
+            self.scenario, self.keeper, lambda _name: self.hand_over_lack, lambda _a, _b: self.checkpoint_lack
+        )
         executor = Executor(self.switches, self.instances, shell)
-        self.migrations = Migrations(self.scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around)
+        self.migrations = Migrations(
+            self.scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around, modes
+        )
 
     def restart(self) -> None:
         """Another controller in the place of one that was killed, as `controller.start_up` begins."""

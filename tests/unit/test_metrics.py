@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
     "stay_delay_ms": 30.0, "power_w": 130.0, "stay_power_w": 300.0, "energy_j": 5.0, "stay_energy_j": 9.0,
     "handler_errors": 0, "samples_ignored": 2, "rules_repaired": 1, "rules_alien": 0, "instances_surplus": 0,
     "energy_label": "modelled",
+    "migrations_by_mode": {"cold": {"moves": 2, "took_ms": 1500.0, "silence_ms": None}},
     "migrations_by_status": {"done": 3, "rolled_back": 0}, "refusals": {"cooldown": 4},
     "messages_refused": {"TABLE_FULL": 2}, "answers_late": {"core1": 1},
     "oldest_reading_s": {"chain_delay": 0.5, "link_delay": None},
