@@ -111,7 +111,7 @@ class HostWatch:
             if self.keeper.active.get(vnf) == name and self.scenario.vnf(vnf).chain not in self.migrations.busy:
                 target = self._refuge(vnf)
                 self.tell(vnf, f"{vnf} died on {self.keeper.server_of[vnf]}: it is started on {target}")
-                record = self.migrations.request(vnf, target, reason="its instance died", predicted=None)
+                record = self.migrations.request(vnf, target, reason="its instance died", predicted=None, died=True)
                 self.spawn(self.migrations.run, record)
 
     def _lost_with_their_server(self, silent: Collection[str]) -> dict[str, str]:

@@ -93,9 +93,12 @@ class Migrations:
     _resting_until_s: dict[str, float] = field(default_factory=dict)
     _serial: int = 0
 
-    def request(self, vnf: str, target: str, *, reason: str, predicted: Prediction | None, key: str | None = None
-                ) -> MigrationRecord:  # fmt: skip
-        """A new migration, not begun yet. The same key gives the same migration again."""
+    def request(self, vnf: str, target: str, *, reason: str, predicted: Prediction | None, key: str | None = None,
+                died: bool = False) -> MigrationRecord:  # fmt: skip
+        """A new migration, not begun yet. The same key gives the same migration again.
+
+        Where the instance has `died` there is nothing left to carry: another one is started in its place.
+        """
         known = None if key is None else self.with_key(key)
         if known is not None:
             return known
@@ -104,17 +107,17 @@ class Migrations:
         record = MigrationRecord(
             f"m{self._serial}", vnf, source, target, reason, self.shell.clock(), predicted=predicted, key=key
         )
-        self._expect(record)
+        self._expect(record, died=died)
         self.records[record.id] = record
         self.busy.add(self.chain_of(vnf).id)  # from the request on, so that no second one slips in between
         self._write(record)
         self._forget_old()
         return record
 
-    def _expect(self, record: MigrationRecord) -> None:
+    def _expect(self, record: MigrationRecord, *, died: bool) -> None:
         """In which mode it is done and what that is expected to cost."""
         record.state_mb = self.scenario.vnf(record.vnf).type.state_mb
-        if self.around.attachment(self.keeper.active[record.vnf]) is None:
+        if died:
             record.mode, record.may_lose = REPLACEMENT, "its state: the instance has died"
             return
         record.mode, record.expected = self.foretell(record.vnf, record.target)

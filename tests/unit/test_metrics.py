@@ -62,6 +62,9 @@ def test_counters_and_labels(scraped: dict[str, Any]) -> None:
     assert _value(scraped["vnftwin_messages_refused"], error="TABLE_FULL") == 2
     assert _value(scraped["vnftwin_answers_late"], switch="core1") == 1
     assert scraped["vnftwin_migrations"].type == "counter"
+    assert _value(scraped["vnftwin_moves"], mode="cold") == 2
+    assert _value(scraped["vnftwin_move_seconds"], mode="cold") == 1.5
+    assert scraped["vnftwin_move_silence_seconds"].samples == []  # it was not measured
     assert _value(scraped["vnftwin_vnf_placement"], vnf="web1.nat", server="e1") == 1
 
 

@@ -107,8 +107,8 @@ def test_without_a_mode_nothing_is_done() -> None:
 
 def test_a_dead_instance_is_replaced_whatever_the_mode(site: FakeSite) -> None:
     site.checkpoint_lack = "criu is not installed"
-    site.instances.stop(site.keeper.active["web1.nat"])
-    assert site.move("web1.nat", "e2") == "done"
-    record = site.migrations.records["m1"]
+    record = site.migrations.request("web1.nat", "e2", reason="its instance died", predicted=None, died=True)
+    site.migrations.run(record)
+    assert record.status == "done"
     assert (record.mode, record.may_lose) == ("replacement", "its state: the instance has died")
     _healthy(site)
