@@ -8,6 +8,7 @@ version 1 hierarchies and some in the unified one. Descriptors stay open: a read
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,3 +188,23 @@ class NetworkReader:
 
     def close(self) -> None:
         self._file.close()
+
+
+def limit_memory(hierarchy: Hierarchy, group: Path, memory_mb: float) -> None:
+    """No error where the group has no such limit."""
+    file = group / ("memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max")
+    if file.exists():
+        file.write_text(str(round(memory_mb * (1 << 20))))
+
+
+def remove_group(group: Path) -> None:
+    """A group stays busy for a moment after its last process."""
+    for _ in range(100):
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.002)
+        else:
+            return

@@ -114,9 +114,8 @@ class Hosts:
         return able
 
     def hand_over_lack(self, name: str) -> str:
-        """Why an instance cannot hand its state over, in one line; '' where it can."""
-        image = self._scenario.vnf(self.running(name).instance.vnf).type.image
-        return f"image {image} is not ours" if image and not self.can_hand_over(name) else ""
+        """Why an instance cannot hand its state over, in one line; '' where it can. ContainerError: it did not say."""
+        return "" if self.can_hand_over(name) else "its program or its engine cannot"
 
     def attachment(self, name: str) -> Attachment | None:
         """Where an instance hangs; None where it is not up."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controller.chain_keeper import ChainKeeper
-from twin.move_modes import Ability, Choice, MoveMode, choose_mode
+from controller.containers import ContainerError
+from twin.move_modes import Ability, Choice, MoveMode, choose_mode, keeps_state
 from twin.scenario import Scenario
 
 NO_MODE = "no_mode"  # the refusal
@@ -37,11 +38,12 @@ class Modes:
         kind, instance = self.scenario.vnf(vnf).type, self.keeper.active.get(vnf)
         if instance is None:
             return Choice(None, "it has no instance")
-        quick = choose_mode(kind, Ability(self._hand_over_lack(instance), "not asked"))
+        hand_over = "not asked" if not keeps_state(kind) else self._hand_over_lack(instance)
+        quick = choose_mode(kind, Ability(hand_over, "not asked"))
         if quick.mode in (MoveMode.STATELESS, MoveMode.HAND_OVER):
             return quick
         checkpoint = self.checkpoint_lack(self.keeper.server_of[vnf], target)
-        return choose_mode(kind, Ability(self._lacks[instance], checkpoint))
+        return choose_mode(kind, Ability(hand_over, checkpoint))
 
     def fixed(self) -> frozenset[tuple[str, str]]:
         """The moves (VNF, server) that have no mode."""
@@ -53,5 +55,8 @@ class Modes:
     def _hand_over_lack(self, instance: str) -> str:
         if instance not in self._lacks:
             self._lacks = {n: lack for n, lack in self._lacks.items() if n in self.keeper.active.values()}
-            self._lacks[instance] = self.hand_over_lack(instance)
+            try:
+                self._lacks[instance] = self.hand_over_lack(instance)
+            except ContainerError as error:
+                return str(error)  # it may be otherwise in a moment
         return self._lacks[instance]

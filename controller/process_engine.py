@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from controller.cgroups import Controller, Hierarchy, find_hierarchy
+from controller.cgroups import Controller, find_hierarchy, limit_memory, remove_group
 from controller.containers import LABEL, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
 from controller.control_socket import SOCKET_NAME, ask_socket, is_ready
 from controller.images import ensure_binary
@@ -115,7 +115,7 @@ class ProcessEngine:
         self._end(record, timeout_s)
         self._usage.forget(instance_id, record.server)
         for group in record.groups:
-            _remove_group(Path(group))
+            remove_group(Path(group))
         shutil.rmtree(folder, ignore_errors=True)
 
     def instances(self) -> Sequence[Instance]:
@@ -161,7 +161,7 @@ class ProcessEngine:
             group = mount / parent / spec.name
             group.mkdir(exist_ok=True)
             groups.append(group)
-            _limit_memory(hierarchy, group, spec.memory_mb)
+            limit_memory(hierarchy, group, spec.memory_mb)
         return groups
 
     def _new_folder(self, spec: InstanceSpec) -> Path:
@@ -256,27 +256,8 @@ class ProcessEngine:
             process.wait()
             self._children.pop(process.pid, None)
         for group in groups:
-            _remove_group(group)
+            remove_group(group)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _limit_memory(hierarchy: Hierarchy, group: Path, memory_mb: float) -> None:
-    file = group / ("memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max")
-    if file.exists():
-        file.write_text(str(round(memory_mb * (1 << 20))))
-
-
-def _remove_group(group: Path) -> None:
-    """A group stays busy for a moment after its last process."""
-    for _ in range(100):
-        try:
-            group.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            time.sleep(_POLL_S)
-        else:
-            return
 
 
 def started(pid: int, proc: Path = Path("/proc")) -> str:

@@ -91,4 +91,4 @@ def _switched_s(records: list[Mapping[str, Any]]) -> float:
         steps = record["steps"]
         last = max(i for i, step in enumerate(steps) if step["name"] == "SwapEntry") + 1
         times_s.append(steps[last]["started_s"] + steps[last]["took_ms"] / 1000.0 - record["requested_s"])
-    return median(times_s)
+    return float(median(times_s))
