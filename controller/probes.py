@@ -90,6 +90,7 @@ class _Sent:
     switch: str
     sent_s: float
     held: bool
+    extra: bool  # only to tell a move's silence: not counted
 
 
 @dataclass(slots=True)
@@ -108,6 +109,7 @@ class _Chain:
     longest_gap_s: float = 0.0
     on_their_way: dict[int, _Sent] = field(default_factory=dict)
     gone: deque[int] = field(default_factory=lambda: deque(maxlen=256))
+    spare: deque[int] = field(default_factory=lambda: deque(maxlen=256))
     back: deque[int] = field(default_factory=lambda: deque(maxlen=256))
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ProbeCounts.__slots__, 0))
 
@@ -140,8 +142,9 @@ class ChainProbes:
         self._expire(now_s)
         steered = [chain for chain in self._chains if chain in first_switch]
         moving = [chain for chain in steered if self._chains[chain].held]
-        chosen = dict.fromkeys([*self._pacing.due(now_s, steered), *self._held_pacing.due(now_s, moving)])
-        return [self._probe(now_s, self._chains[chain], first_switch[chain]) for chain in chosen]
+        turns, extra = self._pacing.due(now_s, steered), self._held_pacing.due(now_s, moving)
+        chosen = {**dict.fromkeys(extra, True), **dict.fromkeys(turns, False)}
+        return [self._probe(now_s, self._chains[c], first_switch[c], extra=spare) for c, spare in chosen.items()]
 
     def probe_in(self, now_s: float, switch: str, content: bytes, half_loop_s: HalfLoop) -> ProbeReturn | None:
         """A frame that came to the controller at a chain's last switch, at `now_s`.
@@ -193,11 +196,11 @@ class ChainProbes:
         self._given = set(readings)
         return news
 
-    def _probe(self, now_s: float, state: _Chain, switch: str) -> ChainProbe:
+    def _probe(self, now_s: float, state: _Chain, switch: str, *, extra: bool) -> ChainProbe:
         chain = state.chain
         state.seq = state.seq % 0xFFFFFFFF + 1
-        state.counts["sent"] += 1
-        state.on_their_way[state.seq] = _Sent(switch, now_s, state.held or now_s < state.held_until_s)
+        state.counts["sent"] += not extra
+        state.on_their_way[state.seq] = _Sent(switch, now_s, state.held or now_s < state.held_until_s, extra)
         frame_bytes = max(MIN_PROBE_BYTES, chain.packet_bytes if self._padded else 0)
         src, dst = self.scenario.endpoint(chain.ingress).mac, self.scenario.endpoint(chain.egress).mac
         return ChainProbe(chain, switch, state.seq, src, dst, frame_bytes, self._signer)
@@ -205,7 +208,7 @@ class ChainProbes:
     def _returned(
         self, now_s: float, state: _Chain, stamp: Stamp, sent: _Sent, halves_s: tuple[float | None, float | None]
     ) -> ProbeReturn:
-        state.counts["returned"] += 1
+        state.counts["returned"] += not sent.extra
         if state.held:
             if state.last_back_s is not None:
                 state.longest_gap_s = max(state.longest_gap_s, now_s - state.last_back_s)
@@ -229,13 +232,15 @@ class ChainProbes:
             late = [seq for seq, sent in state.on_their_way.items() if now_s - sent.sent_s > self._timeout_s]
             for seq in late:
                 sent = state.on_their_way.pop(seq)
-                state.gone.append(seq)
-                state.counts["lost"] += 1
+                (state.spare if sent.extra else state.gone).append(seq)
+                state.counts["lost"] += not sent.extra
                 if not sent.held:
                     state.lost.append(True)
                     state.loss_s = now_s
 
     def _count_stray(self, state: _Chain, seq: int) -> None:
+        if seq in state.spare:
+            return
         if seq in state.gone:
             state.gone.remove(seq)
             state.back.append(seq)
