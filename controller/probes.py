@@ -49,9 +49,9 @@ class ChainProbe:
         """The untagged Ethernet frame; the steering tag is pushed by the packet-out's actions."""
         flow, src_port = self.chain.flow, PROBE_PORT_BASE + self.chain.number
         stamp = self.signer.write(Stamp(StampKind.CHAIN, self.chain.number, 0, self.seq, now_s))
-        header = 14 + 20 + (8 if flow.proto == "udp" else 20)
+        header = 14 + 20 + (20 if flow.proto == "tcp" else 8)
         payload = stamp.ljust(self.frame_bytes - header, b"\0")
-        if flow.proto == "udp":
+        if flow.proto != "tcp":
             proto = frames.PROTO_UDP
             segment = frames.encode_udp(frames.Udp(src_port, flow.dst_port, payload), src=flow.src_ip, dst=flow.dst_ip)
         else:

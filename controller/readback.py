@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from controller.flow_rule import IP_PROTO, PORT_IN, FlowRule, Output, PopTag, PushTag
 from controller.rules import FORWARD
@@ -138,6 +139,9 @@ def _start(entry: FlowRule) -> Attachment:
 
 def _flow(entry: FlowRule) -> Flow | None:
     match = entry.match
-    if match.ipv4_src is None or match.ipv4_dst is None or match.tp_dst is None:
+    if match.ipv4_src is None or match.ipv4_dst is None:
         return None
-    return Flow(match.ipv4_src, match.ipv4_dst, "tcp" if match.ip_proto == IP_PROTO["tcp"] else "udp", match.tp_dst)
+    if match.ip_proto is None:
+        return Flow(match.ipv4_src, match.ipv4_dst, "any", 0)  # no rule tells the port of its own traffic
+    proto: Literal["udp", "tcp"] = "tcp" if match.ip_proto == IP_PROTO["tcp"] else "udp"
+    return None if match.tp_dst is None else Flow(match.ipv4_src, match.ipv4_dst, proto, match.tp_dst)

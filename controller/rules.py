@@ -109,16 +109,17 @@ def _vnf_match(steering: ChainSteering, number: int) -> Match:
 
 def _endpoint_match(steering: ChainSteering, number: int) -> Match:
     flow, replies, forward = steering.flow, steering.replies, not steering.is_back(number)
+    ports = (None, None) if flow.proto == "any" else (None, flow.dst_port) if forward else (flow.dst_port, None)
     source, destination = (replies.server, replies.clients[-1]) if replies else (flow.dst_ip, flow.src_ip)
     return Match(
         in_port=steering.ends(number)[0].port,
         vlan=Vlan.UNTAGGED,
         eth_type=ETH_IPV4,
-        ip_proto=IP_PROTO[flow.proto],
+        ip_proto=IP_PROTO.get(flow.proto),
         ipv4_src=flow.src_ip if forward else source,
         ipv4_dst=flow.dst_ip if forward else destination,
-        tp_src=None if forward else flow.dst_port,
-        tp_dst=flow.dst_port if forward else None,
+        tp_src=ports[0],
+        tp_dst=ports[1],
     )
 
 

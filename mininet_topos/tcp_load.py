@@ -119,7 +119,7 @@ class TcpLoad:
 
     def start(self, chain: str, connections: int = 10, messages_per_s: float = 20.0, message_bytes: int = 512) -> None:
         """Opens connections of a chain, beside those that there are; each side sends that many messages a second."""
-        if chain not in self.scenario.chain_index or self.scenario.chain(chain).flow.proto != "tcp":
+        if chain not in self.scenario.chain_index or self.scenario.chain(chain).flow.proto == "udp":
             raise InputError(f"{chain!r} is no chain of TCP")
         if not 1 <= connections <= MOST_CONNECTIONS or messages_per_s <= 0 or message_bytes < 1:
             raise InputError(f"{connections} connections of {messages_per_s} messages/s of {message_bytes} bytes")

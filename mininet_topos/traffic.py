@@ -204,7 +204,7 @@ class Traffic:
         now_ns = time.monotonic_ns()
         offered = self._source.offered_mbps(self._elapsed_s())
         for traffic, mbps in zip(self.chains, offered, strict=True):
-            udp = traffic.chain.flow.proto == "udp"  # a chain of TCP has its own kind of load (tcp_load)
+            udp = traffic.chain.flow.proto != "tcp"  # a chain of TCP has its own kind of load (tcp_load)
             profile_pps = float(mbps) * 1e6 / (8 * traffic.chain.packet_bytes) if udp else 0.0
             traffic.pacer.set_rate(profile_pps if traffic.fixed_pps is None else traffic.fixed_pps, now_ns)
         self._at(now_ns + RATE_EVERY_NS, self._set_rates)

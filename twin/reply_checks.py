@@ -6,7 +6,7 @@ import ipaddress
 from itertools import combinations
 
 from twin.rewrites import Addresses, addresses, stand_ins
-from twin.scenario import Scenario, ServiceChain
+from twin.scenario import Flow, Scenario, ServiceChain
 from twin.scenario_nodes import Findings
 
 
@@ -19,6 +19,13 @@ def check_replies(scenario: Scenario, findings: Findings) -> None:
     for one, other in combinations(chains, 2):
         if one.two_way or other.two_way:
             _check_pair(one, other, findings)
+
+
+def overlap(one: Flow, other: Flow) -> bool:
+    """Whether packets between the same addresses could be of both flows."""
+    if "any" in (one.proto, other.proto):
+        return True
+    return (one.proto, one.dst_port) == (other.proto, other.dst_port)
 
 
 def _check_addresses(chain: ServiceChain, owners: dict[str, str], findings: Findings) -> None:
@@ -39,10 +46,10 @@ def _is_address(text: str) -> bool:
 
 def _check_pair(one: ServiceChain, other: ServiceChain, findings: Findings) -> None:
     """Replies are told apart at the egress, by their addresses, protocol and source port."""
-    ends = [(chain.egress, chain.flow.proto, chain.flow.dst_port) for chain in (one, other)]
+    same_end = one.egress == other.egress and overlap(one.flow, other.flow)
     mine, theirs = _replies(one), _replies(other)
     servers_differ = None not in (mine.server, theirs.server) and mine.server != theirs.server
-    if ends[0] == ends[1] and mine.clients[-1] == theirs.clients[-1] and not servers_differ:
+    if same_end and mine.clients[-1] == theirs.clients[-1] and not servers_differ:
         flow = f"{other.flow.proto} {other.flow.dst_port} to {theirs.clients[-1]}"
         message = f"flow: replies by {flow} are those of chain {one.id} already (give it another port or address)"
         findings.about(f"chain {other.id}", "flow", message)

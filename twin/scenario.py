@@ -172,11 +172,14 @@ class Vnf:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What classifies a chain's packets at the ingress: addresses, protocol and destination port."""
+    """What classifies a chain's packets at the ingress: addresses, protocol and destination port.
+
+    Of the protocol `any` all IPv4 packets between the addresses are the chain's; the port is that of its own traffic.
+    """
 
     src_ip: str
     dst_ip: str
-    proto: Literal["udp", "tcp"]
+    proto: Literal["udp", "tcp", "any"]
     dst_port: int
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import networkx as nx
 
-from twin.reply_checks import check_replies
+from twin.reply_checks import check_replies, overlap
 from twin.scenario import Placement, Scenario, Server, Vnf
 from twin.scenario_nodes import Findings, did_you_mean
 from twin.traffic import mean_mbps
@@ -54,9 +55,16 @@ def _uniqueness(scenario: Scenario, findings: Findings) -> None:
     _unique(findings, "ip", [(f"endpoint {e.id}", e.ip) for e in endpoints])
     _unique(findings, "mac", [(f"endpoint {e.id}", e.mac) for e in endpoints])
     _unique(findings, "port", [(f"endpoint {e.id}", f"{e.port} of {e.at}" if e.port > 0 else "") for e in endpoints])
-    flows = [(c, c.flow) for c in scenario.chains if c.flow.src_ip and c.flow.dst_ip and c.flow.dst_port > 0]
-    words = [(f"chain {c.id}", f"{f.src_ip} -> {f.dst_ip} {f.proto} {f.dst_port}") for c, f in flows]
-    _unique(findings, "flow", words)
+    _flows_apart(scenario, findings)
+
+
+def _flows_apart(scenario: Scenario, findings: Findings) -> None:
+    chains = [c for c in scenario.chains if c.flow.src_ip and c.flow.dst_ip and c.flow.dst_port > 0]
+    for one, other in combinations(chains, 2):
+        mine, theirs = one.flow, other.flow
+        if (mine.src_ip, mine.dst_ip) == (theirs.src_ip, theirs.dst_ip) and overlap(mine, theirs):
+            words = f"flow {theirs.src_ip} -> {theirs.dst_ip} {theirs.proto} {theirs.dst_port}"
+            findings.about(f"chain {other.id}", "flow", f"{words} is that of chain {one.id} already")
 
 
 def _unique(findings: Findings, key: str, values: Iterable[tuple[str, str]]) -> None:

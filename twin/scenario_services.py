@@ -151,9 +151,11 @@ def _type_name(table: Table, node: Node, types: dict[str, VnfType]) -> str:
 def _flow(table: Table, number: int, ingress: Endpoint | None, egress: Endpoint | None) -> Flow:
     """What classifies the chain's packets; UDP to port 5000 + number unless the file says otherwise."""
     sub = table.sub("flow", ("proto", "dst_port"))
-    proto = sub.text("proto", "udp", choices=("udp", "tcp")) if sub else "udp"
+    proto = sub.text("proto", "udp", choices=("udp", "tcp", "any")) if sub else "udp"
     port = sub.whole("dst_port", 5000 + number, low=1, high=65535) if sub else 5000 + number
-    return Flow(ingress.ip if ingress else "", egress.ip if egress else "", cast(Literal["udp", "tcp"], proto), port)
+    return Flow(
+        ingress.ip if ingress else "", egress.ip if egress else "", cast(Literal["udp", "tcp", "any"], proto), port
+    )
 
 
 def _traffic(table: Table, chain: str, folder: Path) -> Traffic:

@@ -82,13 +82,13 @@ def rewrites_of(chain: ServiceChain) -> dict[str, Rewrite]:
 
 def forward_packet(flow: Flow, at: Attachment, *, dscp: int = 0) -> Packet:
     """A packet of the chain that enters at its ingress."""
-    return Packet(at, flow.src_ip, flow.dst_ip, IP_PROTO[flow.proto], 40000, flow.dst_port, dscp)
+    return Packet(at, flow.src_ip, flow.dst_ip, IP_PROTO.get(flow.proto, 17), 40000, flow.dst_port, dscp)
 
 
 def reply_packet(flow: Flow, at: Attachment, seen: Position | None = None) -> Packet:
     """A reply that enters at the chain's egress; of a two-way chain, with the addresses that packets have there."""
     source, client = (seen.servers[0], seen.client) if seen else (flow.dst_ip, flow.src_ip)
-    return Packet(at, source, client, IP_PROTO[flow.proto], flow.dst_port, 40000)
+    return Packet(at, source, client, IP_PROTO.get(flow.proto, 17), flow.dst_port, 40000)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,10 @@ class Network:
 
 
 def flow_of(chain: int) -> Flow:
-    return Flow(f"10.0.0.{chain}", "10.0.1.1", "udp", 5000 + chain)
+    address = f"10.0.0.{chain}"
+    if chain % 3 == 0:
+        return Flow(address, "10.0.1.1", "any", 0)  # 0: what is read back of it
+    return Flow(address, "10.0.1.1", "udp" if chain % 3 == 1 else "tcp", 5000 + chain)
 
 
 def random_service(rng: random.Random, chain: int, vnfs: int, *, two_way: bool) -> ServiceChain:

@@ -59,6 +59,19 @@ def test_packets_visit_all_vnfs_and_replies_none(steering: ChainSteering) -> Non
     assert (back.kind, back.packet.at, back.packet.visited) == ("port", steering.stops[0], ())
 
 
+def test_a_flow_of_any_protocol_takes_all_packets_between_its_addresses() -> None:
+    flow = Flow("10.0.0.1", "10.0.0.2", "any", 8080)
+    steering = chain(Attachment("a", 10), Attachment("b", 11), Attachment("c", 10), flow=flow)
+    net = fabric(steering)
+    for proto, port in ((6, 1), (17, 53), (1, 0)):
+        there = Packet(steering.stops[0], flow.src_ip, flow.dst_ip, proto, 40000, port)
+        back = Packet(steering.stops[-1], flow.dst_ip, flow.src_ip, proto, port, 40000)
+        assert net.deliver(there).packet.at == steering.stops[-1]
+        assert net.deliver(back).packet.at == steering.stops[0]
+    stranger = Packet(steering.stops[0], "10.0.0.9", flow.dst_ip, 6, 40000, 8080)
+    assert net.deliver(stranger).kind == "dropped"
+
+
 def stray(at: Attachment, *, src_port: int = 1, dst_port: int = 1, **fields: Any) -> Packet:
     return Packet(at, "10.0.0.1", "10.0.0.2", 6, src_port, dst_port, **fields)
 

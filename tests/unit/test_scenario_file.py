@@ -159,7 +159,7 @@ def test_first_fit_tries_the_largest_first_before_giving_up() -> None:
         ("[snoop]", "snoop", 22, "chain web2", "must be a list"),
         ("packet_bytes: 256", "packet_bytes: 25.6", 22, "chain web2", "whole number"),
         ("packet_bytes: 256", "packet_bytes: 25", 22, "chain web2", "from 64 to 9000"),
-        ("proto: tcp", "proto: sctp", 22, "chain web2 flow", "one of udp, tcp"),
+        ("proto: tcp", "proto: sctp", 22, "chain web2 flow", "one of udp, tcp, any"),
         ("profile: bursts", "profile: burst", 23, "chain web2 traffic", "did you mean 'bursts'?"),
         ("swing: 0.6", "swing: 1.6", 21, "chain web1 traffic", "from 0 to 1"),
         ("burst_mbps: 3", "burst_mbps: 0.5", 23, "chain web2 traffic", "below mean_mbps"),
