@@ -35,8 +35,9 @@ class Network:
 class ChainKeeper:
     """The installed steering of every chain and the active instance of every VNF. Pure: it plans, others act."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    def __init__(self, scenario: Scenario, *, confirm: bool = False) -> None:
+        """`confirm`: moves prove the new way by packets before the old one is given up."""
+        self.scenario, self._confirm = scenario, confirm
         self.installed: dict[str, ChainSteering] = {}
         self.active: dict[str, str] = {}  # vnf -> name of its instance in service
         self.server_of: dict[str, str] = dict(scenario.placement.hosts)
@@ -100,8 +101,10 @@ class ChainKeeper:
         before = self.installed[chain.id]
         if halt is not None:
             return plan_cold(halt, start, before, after, self._ports)
-        plan = plan_checkpoint if start.hollow else plan_migration
-        return plan(start, self.active[start.vnf], before, after, self._ports)
+        source = self.active[start.vnf]
+        if start.hollow:
+            return plan_checkpoint(start, source, before, after, self._ports)
+        return plan_migration(start, source, before, after, self._ports, confirm=self._confirm)
 
     def carried_out(self, chain: str, plan: MigrationPlan) -> None:
         """The plan is done: what it led to is installed."""

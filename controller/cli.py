@@ -139,6 +139,8 @@ def _add_controller(commands: Any) -> None:
                         help="what was seen, decided and done (vnftwin-journal.db)")  # fmt: skip
     parser.add_argument("--control", type=Path, default=None, metavar="DIR",
                         help="folder of the VNFs' control sockets (/run/vnftwin/SCENARIO)")  # fmt: skip
+    parser.add_argument("--no-confirm", dest="confirm", action="store_false",
+                        help="believe the switches' barriers: do not prove a new way by packets")  # fmt: skip
 
 
 def controller(arguments: argparse.Namespace) -> int:
@@ -153,7 +155,7 @@ def controller(arguments: argparse.Namespace) -> int:
         RuntimeOptions(
             policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, listen=arguments.listen,
             listen_fd=arguments.listen_fd, openflow=arguments.openflow, journal=arguments.journal,
-            control_root=arguments.control, token=os.environ.get("VNFTWIN_TOKEN", ""),
+            control_root=arguments.control, confirm=arguments.confirm, token=os.environ.get("VNFTWIN_TOKEN", ""),
         ),
     )  # fmt: skip
 

@@ -88,6 +88,7 @@ class Descriptions:
             "oldest_reading_s": _ages(service.state),
             "handler_errors": self._handler_errors(),
             "switch_errors": service.switchboard.errors_total,
+            "confirmations": dict(service.prover.counts),
             "messages_refused": dict(service.switchboard.refused_total),
             "answers_late": dict(service.switchboard.late_total),
             "samples_ignored": service.builder.ignored,

@@ -19,18 +19,21 @@ from controller.steering import Attachment
 from controller.steps import (
     Barrier,
     Checkpoint,
+    ConfirmPath,
     CopyState,
     DeleteRules,
     Drain,
     Halt,
     InstallEntries,
     InstallRules,
+    Proof,
     Restore,
     StartVnf,
     Step,
     StopVnf,
     SwapEntry,
     TakeOver,
+    Unconfirmed,
 )
 from controller.switchboard import BarrierLate, SwitchGone
 from twin.errors import VnftwinError
@@ -87,6 +90,14 @@ class Instances(Protocol):
         ...
 
 
+class Proves(Protocol):
+    """The part of `Prover` that acts."""
+
+    def prove(self, proofs: tuple[Proof, ...]) -> None:
+        """Returns when every packet was seen. Unconfirmed after a while."""
+        ...
+
+
 class StepLog(Protocol):
     """Told of every step before and after it is done."""
 
@@ -106,8 +117,9 @@ class Shell:
 class Executor:
     """Performs the steps of plans."""
 
-    def __init__(self, switches: Switches, instances: Instances, shell: Shell) -> None:
-        self._switches, self._instances, self._shell = switches, instances, shell
+    def __init__(self, switches: Switches, instances: Instances, shell: Shell, prover: Proves | None = None) -> None:
+        """Without a `prover` the switches' word is taken for it."""
+        self._switches, self._instances, self._shell, self._prover = switches, instances, shell, prover
 
     def start_vnf(self, step: StartVnf) -> Attachment:
         """The one step that must be done before the rest of a migration's plan can be made."""
@@ -173,6 +185,8 @@ class Executor:
             if not confirming:
                 raise
             self._resync(late, confirming)
+        except Unconfirmed as error:
+            raise Unconfirmed(f"{error} ({self._claims(confirming)})") from error
         steps.end(number, step, took_s=self._shell.clock() - began_s, undoing=undoing)
 
     def _resync(self, late: BarrierLate, changes: tuple[RuleChange, ...]) -> None:
@@ -186,6 +200,23 @@ class Executor:
                 raise late
         log.warning("%s; the rules show that all was done", late)
 
+    def _claims(self, changes: tuple[RuleChange, ...]) -> str:
+        """What the switches themselves say of changes that no packet has shown."""
+        switches = {change.new.switch for change in changes if isinstance(change, SwapEntry)}
+        switches |= {r.switch for change in changes if not isinstance(change, SwapEntry) for r in change.rules}
+        lacking = []
+        for switch in sorted(switches):
+            try:
+                if not has_done(switch, changes, self._switches.rules(switch, timeout_s=BARRIER_TIMEOUT_S)):
+                    lacking.append(switch)
+            except (BarrierLate, SwitchGone):
+                lacking.append(switch)
+        return (
+            f"switch {', '.join(lacking)} does not have its rules"
+            if lacking
+            else "the switches say they have the rules"
+        )
+
     def perform(self, step: Step) -> None:
         """One step; done twice it has the same effect as done once."""
         match step:
@@ -197,6 +228,10 @@ class Executor:
                 self._delete(rules)
             case Barrier(switches):
                 self._switches.barrier(switches, timeout_s=BARRIER_TIMEOUT_S)
+            case ConfirmPath(proofs, captures):
+                if self._prover is not None:
+                    self._send(openflow.add_rule, captures)
+                    self._prover.prove(proofs)
             case Drain(wait_ms):
                 self._shell.sleep(wait_ms / 1000.0)
             case StartVnf():
@@ -227,8 +262,10 @@ class Executor:
 
 def _name(plan: MigrationPlan, number: int) -> str:
     """A step for people; a barrier is told by the changes that it is to confirm."""
-    names = dict.fromkeys(type(step).__name__ for step in changes_confirmed_by(plan, number))
-    return f"step {number + 1} of {len(plan.steps)}, {' and '.join(names) or type(plan.steps[number]).__name__}"
+    own = type(plan.steps[number]).__name__
+    changes = changes_confirmed_by(plan, number) if own == "Barrier" else ()
+    names = dict.fromkeys(type(step).__name__ for step in changes)
+    return f"step {number + 1} of {len(plan.steps)}, {' and '.join(names) or own}"
 
 
 def _stuck(plan: MigrationPlan, number: int, error: VnftwinError) -> str:

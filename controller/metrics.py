@@ -107,6 +107,7 @@ class ControllerMetrics(Collector):
         yield _labelled(
             "messages_refused", "OpenFlow messages that switches refused", "error", state["messages_refused"]
         )
+        yield _labelled("confirmations", "packets that were to prove a new way", "result", state["confirmations"])
         yield _labelled("answers_late", "barriers and the like not answered in time", "switch", state["answers_late"])
         yield _labelled("refusals", "moves that the verdict refused", "reason", state["refusals"])
         ages = GaugeMetricFamily("vnftwin_reading_age_seconds", "age of the oldest reading", labels=["quantity"])

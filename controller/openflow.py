@@ -62,7 +62,7 @@ def describe(head: bytes) -> str:
         return f"{verb} a rule in table {table}"
     if cookie.role is Role.BASE:
         return f"{verb} a base rule in table {table}"
-    generation = f", generation {cookie.generation}" if cookie.role in (Role.PATH, Role.PROBE) else ""
+    generation = f", generation {cookie.generation}" if cookie.role in (Role.PATH, Role.PROBE, Role.CONFIRM) else ""
     place = f"chain {cookie.chain}, segment {cookie.segment}{generation}"
     return f"{verb} the {cookie.role.name.lower()} rule in table {table} of {place}"
 

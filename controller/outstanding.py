@@ -6,14 +6,19 @@ from collections.abc import Iterable, Iterator
 
 from controller.flow_rule import FlowRule
 from controller.plan import MigrationPlan
-from controller.steps import Barrier, DeleteRules, InstallEntries, InstallRules, Step, SwapEntry
+from controller.steps import Barrier, ConfirmPath, DeleteRules, InstallEntries, InstallRules, Step, SwapEntry
 
 RuleChange = InstallRules | InstallEntries | SwapEntry | DeleteRules
 
 
 def changes_confirmed_by(plan: MigrationPlan, number: int) -> tuple[RuleChange, ...]:
-    """The changes of rules that the plan's step `number`, a barrier, is to confirm: those since the barrier before."""
+    """The changes of rules that the plan's step `number` is to confirm: those between its barrier and the one before.
+
+    None where it is no barrier, nor packets behind one.
+    """
     found: list[RuleChange] = []
+    if isinstance(plan.steps[number], ConfirmPath):
+        number -= 1
     if not isinstance(plan.steps[number], Barrier):
         return ()
     for step in reversed(plan.steps[:number]):

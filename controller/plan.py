@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import UnionType
 
 from controller.flow_rule import FlowRule
+from controller.proofs import with_proofs
 from controller.rules import chain_rules, segment_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError
 from controller.steps import (
@@ -95,17 +96,21 @@ def plan_migration(
     adjacency: Adjacency,
     *,
     drain_ms: float = DRAIN_MS,
+    confirm: bool = False,
 ) -> MigrationPlan:
     """The whole plan of moving one VNF away from its instance `source`; empty where `after` is `before`.
 
     It is made when `start` has been done, since only then the port in `after` is known; `start` is its first step all
     the same, so that one plan tells everything that an undo has to take back. A `start` of a standby makes it a move
-    with state: copied first, taken over when the new way is there and confirmed and no packet takes it yet.
+    with state: copied first, taken over when the new way is there and confirmed and no packet takes it yet. `confirm`
+    has the new way proven by packets before it is used, and its use before the old one is deleted.
     """
     change = plan_change(before, after, adjacency, drain_ms=drain_ms)
-    if not change.steps:
+    if not change.steps or change.after is None:
         return change
     steps, stop = change.steps, StopVnf(start.vnf, source)
+    if confirm:
+        steps = with_proofs(steps, before, change.after)
     if start.standby:
         copy, take = CopyState(start.vnf, source, start.instance), TakeOver(start.vnf, source, start.instance)
         prepared = _first(steps, InstallEntries | SwapEntry | DeleteRules)

@@ -20,6 +20,7 @@ _TYPES: Mapping[str, type] = {
         *get_args(steps.Step),
         *get_args(Action),
         plan.MigrationPlan,
+        steps.Proof,
         FlowRule,
         Match,
         Attachment,

@@ -29,6 +29,8 @@ from controller.tags import RETURN_SEGMENT, Cookie, Role
 
 CLASSIFY, FORWARD = 0, 1  # table ids
 PROBE_DSCP = 62  # marks the controller's own probe packets
+PATH_DSCP = 60  # marks packets of the controller that prove a path (controller.proofs)
+ENTRY_DSCP = 61  # marks those that prove an entry rule, and so come by an endpoint's or a VNF's port
 
 LLDP_PRIORITY = 500
 TAGGED_PRIORITY = 450
@@ -37,7 +39,9 @@ VNF_RETURN_PRIORITY = 310  # above the other: replies out of a VNF are told by w
 VNF_PRIORITY = 300  # above the probe guard: probes come back out of VNFs
 PROBE_GUARD_PRIORITY = 200  # above the classification: no endpoint may send what looks like a probe
 ENDPOINT_PRIORITY = 100
+ENTRY_PROOF_PRIORITY = 210  # table 1, above its guard
 PROBE_PRIORITY = 200  # table 1
+ENTRY_GUARD_PRIORITY = 190  # table 1: what looks like a proof of an entry goes nowhere
 PATH_PRIORITY = 100  # table 1
 MISS_PRIORITY = 0
 
@@ -52,7 +56,12 @@ def base_rules(switch: str, link_ports: Iterable[int]) -> frozenset[FlowRule]:
     rules = [
         _base(switch, CLASSIFY, LLDP_PRIORITY, Match(eth_type=ETH_LLDP), actions=to_controller),
         _base(switch, CLASSIFY, ARP_PRIORITY, Match(vlan=Vlan.UNTAGGED, eth_type=ETH_ARP), actions=to_controller),
-        _base(switch, CLASSIFY, PROBE_GUARD_PRIORITY, Match(eth_type=ETH_IPV4, ip_dscp=PROBE_DSCP)),
+        *(
+            _base(switch, CLASSIFY, PROBE_GUARD_PRIORITY, Match(eth_type=ETH_IPV4, ip_dscp=dscp))
+            for dscp in (PATH_DSCP, PROBE_DSCP)
+        ),
+        # Not in table 0, where it would hide the entries of endpoints from the very packets that are to prove them.
+        _base(switch, FORWARD, ENTRY_GUARD_PRIORITY, Match(eth_type=ETH_IPV4, ip_dscp=ENTRY_DSCP)),
         _base(switch, CLASSIFY, MISS_PRIORITY, Match()),  # as without it, but counted
         _base(switch, FORWARD, MISS_PRIORITY, Match()),
     ]

@@ -50,6 +50,7 @@ class RuntimeOptions:
 
     policy: str = ""
     mode: str = "auto"
+    confirm: bool = True  # prove a new way by packets before the old one is given up
     seed: int = 1
     listen: tuple[str, int] = ("127.0.0.1", 8080)
     listen_fd: int = -1
@@ -74,7 +75,7 @@ class Runtime:
         self.hosts = _hosts(scenario, engines)
         self.service = Service(
             scenario, telemetry=Telemetry(scenario, secrets.token_bytes(16)), hosts=self.hosts, journal=self.journal,
-            shell=shell, spawn=eventlet.spawn, observe_step=self._observe_step,
+            shell=shell, spawn=eventlet.spawn, observe_step=self._observe_step, confirm=options.confirm,
         )  # fmt: skip
         policy = named_policy(options.policy or "a2c", scenario, seed=options.seed)
         decider = Decider(scenario, policy, PersistenceForecaster(), limits=Limits(), clock=time.perf_counter)

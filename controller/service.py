@@ -25,6 +25,7 @@ from controller.migrations import Migrations, Surroundings
 from controller.modes import Modes
 from controller.move_costs import rate_pps
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
+from controller.prover import Prover
 from controller.reconcile import VERDICT_INTERVAL_S, Counters, Reconciler
 from controller.rules import base_rules
 from controller.start_up import RuleBook, StartUp
@@ -47,24 +48,23 @@ class Service:
 
     def __init__(
         self, scenario: Scenario, *, telemetry: Telemetry, hosts: Hosts, journal: Journal, shell: Shell,
-        spawn: Spawn, observe_step: Callable[[str, float], None],
+        spawn: Spawn, observe_step: Callable[[str, float], None], confirm: bool = True,
     ) -> None:  # fmt: skip
         self.scenario, self.telemetry, self.hosts, self.journal = scenario, telemetry, hosts, journal
         self.shell, self.spawn = shell, spawn
         self.switchboard = Switchboard()
-        self.keeper = ChainKeeper(scenario)
+        self.keeper, self.prover = ChainKeeper(scenario, confirm=confirm), Prover(self.switchboard, shell)
         self.builder, self.router, self.accounts = StateBuilder(scenario), Router(scenario), Accounts(scenario)
         around = Surroundings(
             self.network, self.places, self.chain_delay_ms, observe_step, hosts.new_name, hosts.can_hand_over,
             hosts.attachment, lambda chain: rate_pps(scenario, self.state, chain),
         )  # fmt: skip
         modes = Modes(scenario, self.keeper, hosts.hand_over_lack, hosts.checkpoint_lack)
-        executor = Executor(self.switchboard, hosts, shell)
+        executor = Executor(self.switchboard, hosts, shell, self.prover)
         self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around, modes)
         self.counters, self.book, self.reconciler = Counters(), RuleBook(), Reconciler()
         self.state: NetworkState | None = None
-        self.set_up_done = False
-        self.started_s = shell.clock()
+        self.set_up_done, self.started_s = False, shell.clock()
         self._retry_at_s: dict[str, float] = {}
         self._told: dict[str, str] = {}
         self._up_since_s: dict[str, float] = {}
@@ -94,7 +94,7 @@ class Service:
 
     def packet_in(self, now_s: float, dpid: int, packet: PacketIn) -> None:
         switch = self.telemetry.discovery.switch_name(dpid)
-        if switch:
+        if switch and not self.prover.caught(switch, packet):
             self._happened(self.telemetry.packet_in(now_s, switch, packet))
 
     def echo_reply(self, now_s: float, dpid: int, content: bytes) -> None:

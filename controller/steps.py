@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.flow_rule import FlowRule
+from controller.flow_rule import FlowRule, Match
+from twin.errors import VnftwinError
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,38 @@ class StopVnf:
     instance: str
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A packet put in at `switch` as if it came by `in_port`, to be handed over by switch `caught_at` with this tag on.
+
+    From `PORT_CONTROLLER` it has the tag from the start; by any other port an entry rule has to put it on. `like` holds
+    what else the packet is like.
+    """
+
+    switch: str
+    in_port: int
+    tag: int
+    caught_at: str
+    like: Match
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmPath:
+    """Send these packets, again and again for a while, until each has been seen.
+
+    `captures`: the rules that hand them over, added again first. After a swap a plan may be done a second time, by a
+    controller that was restarted when they had been deleted already.
+    """
+
+    proofs: tuple[Proof, ...]
+    captures: tuple[FlowRule, ...] = ()
+
+
+class Unconfirmed(VnftwinError):
+    """A packet that was to show that a way is there was not seen in time."""
+
+
 Carried = CopyState | TakeOver | Checkpoint | Restore | Halt  # what becomes of a VNF's state
 # May be taken back: an entry that was added is deleted again, and packets at its port are shut out as before.
-Reversible = StartVnf | Carried | InstallRules | InstallEntries | Barrier | Drain
+Reversible = StartVnf | Carried | InstallRules | ConfirmPath | InstallEntries | Barrier | Drain
 Step = Reversible | SwapEntry | DeleteRules | StopVnf

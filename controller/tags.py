@@ -52,6 +52,7 @@ class Role(IntEnum):
     RETURN = 4  # table 0: the chain's replies from its egress endpoint
     PATH = 5  # table 1: one hop of a segment
     PROBE = 6  # table 1: takes the chain's probes out before they reach the egress endpoint
+    CONFIRM = 7  # table 1, for the time of a move: takes the packets out that prove the new way
 
 
 ENTRY_ROLES = frozenset({Role.INGRESS, Role.VNF, Role.RETURN})

@@ -25,6 +25,7 @@ from controller.flow_rule import (
     Vlan,
 )
 from controller.steering import Adjacency, Attachment
+from controller.steps import Proof
 from twin.rewrites import Position, positions
 from twin.scenario import Flow, ServiceChain
 
@@ -204,3 +205,16 @@ def matches(match: Match, packet: Packet) -> bool:
     if isinstance(match.vlan, Vlan):
         return (packet.vlan is None) == (match.vlan is Vlan.UNTAGGED)
     return match.vlan is None or match.vlan == packet.vlan
+
+
+def shows(fabric: Fabric, proof: Proof) -> bool:
+    """Whether a packet that is to prove a way is handed over where it should be, with the tag it should have."""
+    like = proof.like
+    tag = proof.tag if proof.in_port == PORT_CONTROLLER else None
+    packet = Packet(
+        Attachment(proof.switch, proof.in_port), like.ipv4_src or "192.0.2.1", like.ipv4_dst or "192.0.2.2",
+        like.ip_proto or IP_PROTO["udp"], like.tp_src or 9, like.tp_dst or 9, like.ip_dscp or 0, vlan=tag,
+    )  # fmt: skip
+    arrival = fabric.deliver(packet)
+    caught = (arrival.kind, arrival.packet.at.switch, arrival.packet.vlan)
+    return caught == ("controller", proof.caught_at, proof.tag)

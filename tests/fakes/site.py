@@ -26,8 +26,9 @@ from controller.recovery import Found, Recovery
 from controller.rules import base_rules
 from controller.ryu_compat import parse_message
 from controller.steering import Attachment, SwitchPath
+from controller.steps import Proof, Unconfirmed
 from controller.switchboard import BarrierLate, Refusal, SwitchGone, SwitchRefused
-from tests.fakes.fabric import Fabric, Packet, forward_packet, reply_packet, rewrites_of
+from tests.fakes.fabric import Fabric, Packet, forward_packet, reply_packet, rewrites_of, shows
 from twin.rewrites import positions
 from twin.routing import Router
 from twin.scenario import Scenario
@@ -73,9 +74,9 @@ class FakeSwitches:
             if not self.swallow_send(self.sends):
                 self.waiting.append((switch, message))
         if not self.lazy:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         waiting, self.waiting = self.waiting, []
         for switch, message in waiting:
             self._apply(switch, message)
@@ -109,7 +110,7 @@ class FakeSwitches:
 
     def barrier(self, switches: tuple[str, ...], *, timeout_s: float) -> None:
         assert timeout_s > 0
-        self._flush()
+        self.flush()
         self.barriers += 1
         refused = [refusal for refusal in self._refused if refusal.switch in switches]
         self._refused = [refusal for refusal in self._refused if refusal not in refused]
@@ -207,6 +208,24 @@ class FakeInstances:
         }
 
 
+@dataclass
+class FakeProver:
+    """Sends packets through the fabric; `lost` is asked with the number of the attempt. A blind one sees them all."""
+
+    fabric: Fabric
+    switches: FakeSwitches
+    blind: bool = False
+    lost: Callable[[int], bool] = _never
+    attempts: int = 0
+
+    def prove(self, proofs: tuple[Proof, ...]) -> None:
+        self.attempts += 1
+        self.switches.flush()  # the packets go out behind all that waits, and time passes until they are back
+        shown = self.blind or all(shows(self.fabric, proof) for proof in proofs)
+        if self.lost(self.attempts) or not shown:
+            raise Unconfirmed("unconfirmed")
+
+
 class FakeProbes:
     def hold(self, chain: str) -> None:
         """Nothing."""
@@ -263,17 +282,18 @@ class FakeSite:
 
     def _begin(self) -> None:
         """A controller that knows nothing yet."""
-        self.keeper, self.reconciler = ChainKeeper(self.scenario), Reconciler()
+        self.keeper, self.reconciler = ChainKeeper(self.scenario, confirm=True), Reconciler()
         shell = Shell(lambda: self.now_s, self._sleep)
         around = Surroundings(
             self.network, lambda: self.places, lambda _chain: None, lambda _step, _took: None,
             lambda vnf: f"{vnf}-{next(self._numbers)}", lambda _instance: self.stateful,
             self.instances.running.get, lambda _chain: 100.0,
         )  # fmt: skip
+        self.prover = FakeProver(self.fabric, self.switches)
         modes = Modes(
             self.scenario, self.keeper, lambda _name: self.hand_over_lack, lambda _a, _b: self.checkpoint_lack
         )
-        executor = Executor(self.switches, self.instances, shell)
+        executor = Executor(self.switches, self.instances, shell, self.prover)
         self.migrations = Migrations(
             self.scenario, self.keeper, executor, FakeProbes(), self.journal, shell, around, modes
         )

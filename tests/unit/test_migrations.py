@@ -61,19 +61,19 @@ def test_a_target_that_does_not_start_changes_nothing_and_rests(site: FakeSite) 
 def test_a_refusal_at_any_barrier_ends_whole(site: FakeSite) -> None:
     """Before the swap the move is taken back; after it it goes forward, however often it has to be tried."""
     outcomes = set()
-    for number in range(1, 5):
+    for number in range(1, 6):
         site.switches.barriers = 0
         site.switches.refuse_barrier = lambda n, number=number: n == number  # type: ignore[misc]
         target = "e2" if site.keeper.server_of["web1.nat"] != "e2" else "c1"
         outcomes.add((number, site.move("web1.nat", target)))
         site.switches.refuse_barrier = lambda _n: False
         _healthy(site)
-    assert outcomes == {(1, "rolled_back"), (2, "done"), (3, "done"), (4, "done")}
+    assert outcomes == {*((n, "rolled_back") for n in (1, 2)), *((n, "done") for n in (3, 4, 5))}
 
 
 def test_a_switch_that_never_confirms_after_the_swap_is_a_failure_that_says_so(site: FakeSite) -> None:
     site.switches.refuse_barrier = lambda number: number > site.switches.barriers - 1 and number > first
-    first = site.switches.barriers + 1
+    first = site.switches.barriers + 2
     record = site.migrations.request("web1.nat", "e2", reason="test", predicted=None)
     site.migrations.run(record)
     assert record.status == "failed"
@@ -84,6 +84,7 @@ def test_a_switch_that_never_confirms_after_the_swap_is_a_failure_that_says_so(s
 
 def test_rules_that_were_swallowed_are_missing_and_found(site: FakeSite) -> None:
     """A switch may confirm a barrier and have forgotten a rule: reconciliation has to see it."""
+    site.prover.blind = True
     first = site.switches.sends
     site.switches.swallow_send = lambda number: number == first + 2
     site.move("video.monitor", "e1")

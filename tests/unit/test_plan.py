@@ -14,6 +14,7 @@ from controller.rules import chain_rules
 from controller.steering import Adjacency, Attachment, ChainSteering, SteeringError, steer
 from controller.steps import (
     Barrier,
+    ConfirmPath,
     CopyState,
     DeleteRules,
     Drain,
@@ -67,6 +68,24 @@ def test_a_move_makes_swaps_one_entry_drains_and_breaks() -> None:
     assert plan.after is not None
     assert [s.generation for s in (*plan.after.segments, plan.after.back)] == [1, 1, 0]
     assert not {r.key for r in rules_in(plan.steps, InstallRules)} & {r.key for r in chain_rules(before, LINE)}
+
+
+def test_a_confirmed_move_proves_the_way_before_it_is_used_and_its_use_before_the_old_one_goes() -> None:
+    before = chain(A, B, C)
+    plan = plan_migration(START, "web-firewall-1", before, chain(A, MOVED, C), LINE, confirm=True)
+    assert kinds(plan.steps) == [
+        *("StartVnf", "CopyState", "InstallRules", "Barrier", "InstallRules", "Barrier", "ConfirmPath", "TakeOver"),
+        *("SwapEntry", "Barrier", "ConfirmPath", "Drain", "DeleteRules", "Barrier", "StopVnf"),
+    ]
+    early, late = (step.proofs for step in plan.steps if isinstance(step, ConfirmPath))
+    assert [(p.switch, p.caught_at) for p in early] == [("a", "c"), ("c", "c"), ("c", "c"), ("a", "a")]
+    assert (early[2].in_port, early[2].like.ip_dscp) == (MOVED.port, 61)
+    (swap,) = (step for step in plan.steps if isinstance(step, SwapEntry))
+    assert [(p.switch, p.in_port) for p in late] == [(swap.new.switch, swap.new.match.in_port)]
+    captures = rules_in(plan.steps[4:5], InstallRules)
+    assert captures <= rules_in(plan.steps, DeleteRules)
+    assert rules_in(undo(plan, plan.no_return), DeleteRules) >= captures
+    assert plan.after == plan_migration(START, "web-firewall-1", before, chain(A, MOVED, C), LINE).after
 
 
 def test_each_run_of_changes_has_one_swap() -> None:
@@ -171,13 +190,14 @@ def plans() -> list[MigrationPlan]:
     before: ChainSteering = chain(A, B, C)
     return [
         plan_migration(START, "old", before, chain(A, MOVED, C), LINE),
+        plan_migration(START, "old", before, chain(A, MOVED, C), LINE, confirm=True),
         plan_change(before, None, LINE),
         plan_change(None, before, LINE),
         plan_change(before, chain(Attachment("b", 15), B, C), LINE),
     ]
 
 
-@pytest.mark.parametrize("plan", plans(), ids=range(4))
+@pytest.mark.parametrize("plan", plans(), ids=range(5))
 def test_a_plan_survives_the_journal(plan: MigrationPlan) -> None:
     assert plan_from_json(json.loads(json.dumps(to_json(plan)))) == plan
     for step in plan.steps:

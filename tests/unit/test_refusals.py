@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.executor import RolledBack
-from controller.flow_rule import FlowRule
+from controller.flow_rule import PORT_CONTROLLER, FlowRule, Output, PopTag
 from controller.steering import Attachment
 from controller.steps import Step
 from tests.fakes.fabric import forward_packet
@@ -177,8 +177,8 @@ def test_a_barrier_that_is_never_answered_is_decided_by_the_rules() -> None:
             site.switches.late_barrier = lambda n, s, late=late: late.get(n) == s  # type: ignore[misc]
             statuses.append((number, site.move("web1.nat", "e2")))
             _healthy(site)
-    assert {n for n, status in statuses if status == "rolled_back"} == {1}
-    assert all(status == "done" for n, status in statuses if n > 1)
+    assert {n for n, status in statuses if status == "rolled_back"} == {1, 2}
+    assert all(status == "done" for n, status in statuses if n > 2)
 
 
 def test_a_switch_that_never_answers_a_barrier_but_obeys_is_followed_by_its_rules(site: FakeSite) -> None:
@@ -233,4 +233,48 @@ def test_a_switch_that_is_gone_at_the_swap_keeps_the_old_way(site: FakeSite) -> 
     site.switches.send = leave_before_the_swap  # type: ignore[method-assign]
     assert site.move("web1.firewall", "c1") == "failed"
     assert site.switches.gone
+    assert site.delivered("web1")
+
+
+def test_a_way_that_no_packet_shows_is_not_taken(site: FakeSite) -> None:
+    site.prover.lost = lambda attempt: attempt == 1
+    assert site.move("web1.nat", "e2") == "rolled_back"
+    assert "ConfirmPath: unconfirmed (the switches say they have the rules)" in site.migrations.records["m1"].error
+    _healthy(site)
+
+
+def test_a_rule_that_was_swallowed_is_found_by_a_packet() -> None:
+    """The switch answered the barrier behind it, so only a packet knows; but the last hop, which the capture hides."""
+    statuses = []
+    for number in range(1, _messages_of_a_move()[0]):
+        site = FakeSite(SMALL)
+        at = site.switches.sends + number
+        site.switches.swallow_send = lambda n, at=at: n == at  # type: ignore[misc]
+        statuses.append(site.move("web1.nat", "e2"))
+        missing = site.wanted_rules() - site.fabric.rules
+        assert all(PopTag() in rule.actions or Output(PORT_CONTROLLER) in rule.actions for rule in missing)
+        assert site.delivered("web1") or missing
+        site.switches.swallow_send = lambda _n: False
+        site.reconcile(3)
+        _healthy(site)
+    assert statuses.count("rolled_back") > 3
+
+
+def test_a_swap_that_no_packet_shows_is_done_again_before_anything_is_deleted(site: FakeSite) -> None:
+    site.prover.lost = lambda attempt: attempt in (2, 3)
+    before = site.switches.modifies
+    assert site.move("web1.nat", "e2") == "done"
+    swaps = len([s for s in site.migrations.records["m1"].steps if s.name == "SwapEntry"])
+    assert site.switches.modifies - before == 3 * swaps
+    _healthy(site)
+
+
+def test_a_swap_that_no_packet_ever_shows_keeps_both_ways(site: FakeSite) -> None:
+    site.prover.lost = lambda attempt: attempt > 1
+    assert site.move("web1.nat", "e2") == "failed"
+    record = site.migrations.records["m1"]
+    assert "ConfirmPath: unconfirmed" in record.error
+    assert "not done: Drain, DeleteRules, Barrier, StopVnf" in record.error
+    assert site.delivered("web1")
+    site.reconcile(3)
     assert site.delivered("web1")

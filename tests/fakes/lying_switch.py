@@ -1,0 +1,58 @@
+"""Makes a real switch lie: a wire between it and its controller that answers barriers at once and delays the changes.
+
+Some hardware does so (its tables follow hundreds of milliseconds after the reply). Changes stay in order; everything
+else passes without delay.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections import deque
+
+_FLOW_MOD, _BARRIER_REQUEST, _BARRIER_REPLY = 14, 20, 21
+
+
+class LyingWire:
+    """Listens for one switch on loopback; `port` is where the switch has to connect. Threads end with the process."""
+
+    def __init__(self, controller_port: int, delay_s: float) -> None:
+        self._controller_port, self._delay_s = controller_port, delay_s
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._late: deque[tuple[float, bytes]] = deque()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            switch, _ = self._listener.accept()
+            controller = socket.create_connection(("127.0.0.1", self._controller_port))
+            for target in (self._upwards, self._downwards, self._release):
+                threading.Thread(target=target, args=(switch, controller), daemon=True).start()
+
+    def _upwards(self, switch: socket.socket, controller: socket.socket) -> None:
+        while data := switch.recv(65536):
+            with self._lock:
+                controller.sendall(data)
+
+    def _downwards(self, switch: socket.socket, controller: socket.socket) -> None:
+        stream = controller.makefile("rb")
+        while head := stream.read(8):
+            version, kind, length, xid = struct.unpack("!BBHI", head)
+            message = head + stream.read(length - 8)
+            if kind == _FLOW_MOD:
+                self._late.append((time.monotonic() + self._delay_s, message))
+            elif kind == _BARRIER_REQUEST:
+                with self._lock:
+                    controller.sendall(struct.pack("!BBHI", version, _BARRIER_REPLY, 8, xid))
+            else:
+                switch.sendall(message)
+
+    def _release(self, switch: socket.socket, _controller: socket.socket) -> None:
+        while True:
+            while self._late and self._late[0][0] <= time.monotonic():
+                switch.sendall(self._late.popleft()[1])
+            time.sleep(0.002)
