@@ -29,7 +29,7 @@ PROTO_TCP = 6
 PROTO_UDP = 17
 ARP_REQUEST = 1
 ARP_REPLY = 2
-_TCP_ACK_PSH = 0x18
+TCP_RST, TCP_ACK_PSH = 0x04, 0x18  # flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Tcp:
     dst_port: int
     payload: bytes
     seq: int = 0
+    flags: int = TCP_ACK_PSH
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -263,8 +264,8 @@ def decode_udp(packet: Ipv4) -> Udp | None:
 
 
 def encode_tcp(tcp: Tcp, *, src: str, dst: str) -> bytes:
-    """A segment in the middle of a connection (ACK and PSH set), without options."""
-    head = _pack("!HHIIBBH", tcp.src_port, tcp.dst_port, tcp.seq, 1, 5 << 4, _TCP_ACK_PSH, 0xFFFF)
+    """A segment without options, as in the middle of a connection."""
+    head = _pack("!HHIIBBH", tcp.src_port, tcp.dst_port, tcp.seq, 1, 5 << 4, tcp.flags, 0xFFFF)
     pseudo = _pseudo_header(src, dst, PROTO_TCP, 20 + len(tcp.payload))
     return head + _pack("!HH", checksum(pseudo + head + b"\0\0\0\0" + tcp.payload), 0) + tcp.payload
 
