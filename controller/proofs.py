@@ -7,6 +7,7 @@ rule at its end hands to the controller, tag and all (docs/steering.md, "Confirm
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from controller.flow_rule import ETH_IPV4, PORT_CONTROLLER, FlowRule, Match, Output
 from controller.rules import (
@@ -28,11 +29,13 @@ def with_proofs(steps: tuple[Step, ...], before: ChainSteering, after: ChainStee
     if not toggled:
         return steps
     captures = tuple(rule for number in toggled for rule in _captures(after, number))
+    holds = tuple(replace(rule, actions=()) for rule in captures if rule.match.ip_dscp == PATH_DSCP)
     prepared = tuple(rule for step in steps if isinstance(step, InstallRules) for rule in step.rules)
     entries = {number: entry_rule(after, number) for number in toggled}
     early = [number for number, entry in entries.items() if entry in prepared]
     late = [number for number in toggled if number not in early]
-    # Behind a barrier of their own: where a capture answers, all that its switch was sent before is there, too.
+    # Behind the new rules: where a capture answers, all that its switch was sent before is there, too. And before them
+    # what drops its packets for so long: no proof may reach a VNF or an endpoint by a path that is there too early.
     new_way = (
         *(_path_proof(after, n) for n in toggled),
         *(_entry_proof(after, n) for n in early),
@@ -43,7 +46,7 @@ def with_proofs(steps: tuple[Step, ...], before: ChainSteering, after: ChainStee
     needed = tuple(rule for n in late for rule in _captures(after, n) if rule.match.ip_dscp == ENTRY_DSCP)
     switched = (ConfirmPath(tuple(_entry_proof(after, n) for n in late), needed),) if late else ()
     return (
-        *steps[:first], InstallRules(captures), _barrier(captures), ConfirmPath(new_way),
+        InstallRules(holds), *steps[:first], InstallRules(captures), _barrier(captures), ConfirmPath(new_way),
         *steps[first : last + 2], *switched, *_clean_up(steps[last + 2 :], captures),
     )  # fmt: skip
 

@@ -1,7 +1,9 @@
-"""A real switch whose barriers lie: moves lose packets where these are believed, and none where packets confirm.
+"""Real switches whose barriers lie or stay unanswered.
 
-Run as a program (`... bed DIR`, in fresh namespaces) this file is the test bed of `test_openflow_ovs`, with a wire that
-delays what switch `b` is told, and the controller's own switchboard, executor and prover.
+Moves lose packets where lying barriers are believed, and none where packets confirm. A switch that is silent before the
+swap has the move taken back; after it its rules decide. Run as a program (`... bed DIR`, in fresh namespaces) this file
+is the test bed of `test_openflow_ovs`, with a wire between switch and controller that delays changes or keeps barriers
+back, and the controller's own switchboard, executor and prover.
 """
 
 from __future__ import annotations
@@ -47,28 +49,51 @@ class Bed:
         assert self._controller.carry_out(install)[0] == "done"
         self._change(ovs.steering(ovs.VNFS[0]), confirm=False)
         found: dict[str, Any] = {"confirmed, honest": self._moves(confirm=True), "times": self._controller.ask("times")}
-        self._lie()
+        found["silent"] = self._silence(self._wire("a", 0.0))
+        self._wire("b", BEHIND_S)
         found["confirmed"] = self._moves(confirm=True)
         found["believed"] = self._moves(confirm=False)
         assert self._now is not None
         found["installed"] = self._controller.rules() == self._base() | chain_rules(self._now, ovs.LINKS)
         return found
 
-    def _lie(self) -> None:
-        wire = LyingWire(ovs.OFP_PORT, BEHIND_S)
-        ovs.run("ovs-vsctl", self._db, "set-controller", "b", f"tcp:127.0.0.1:{wire.port}")
+    def _wire(self, switch: str, delay_s: float) -> LyingWire:
+        wire = LyingWire(ovs.OFP_PORT, delay_s)
+        ovs.run("ovs-vsctl", self._db, "set-controller", switch, f"tcp:127.0.0.1:{wire.port}")
         time.sleep(1.0)
         self._controller.wait_for_switches()
+        return wire
+
+    def _silence(self, wire: LyingWire) -> dict[str, Any]:
+        """The entry switch of the chain keeps its barriers back: before the swap, never, after the swap."""
+        before, plan = self._controller.rules(), self._plan(ovs.steering(ovs.SPARE), confirm=True)
+        wire.silent = True
+        found: dict[str, Any] = {"before": self._controller.carry_out(plan)}
+        found["taken back"] = self._controller.rules() == before
+        found["late"] = wire.answer_late()
+        wire.silent = False
+        found["then"] = self._controller.carry_out(plan)
+        self._now = plan.after
+        plan, wire.silent_after_swap = self._plan(ovs.steering(ovs.VNFS[0]), confirm=True), True
+        found["after"] = self._controller.carry_out(plan)
+        self._now, wire.silent, wire.silent_after_swap = plan.after, False, False
+        assert plan.after is not None
+        found["moved"] = self._controller.rules() == self._base() | chain_rules(plan.after, ovs.LINKS)
+        return found | {"late_total": self._controller.ask("counts")[1]}
 
     @staticmethod
     def _base() -> set[Any]:
         ports = {s: [port for (here, _), port in ovs.LINKS.items() if here == s] for s in ovs.SWITCHES}
         return {rule for switch in ovs.SWITCHES for rule in base_rules(switch, ports[switch])}
 
-    def _change(self, after: ChainSteering, *, confirm: bool) -> None:
+    def _plan(self, after: ChainSteering, *, confirm: bool) -> MigrationPlan:
         plan = plan_change(self._now, after, ovs.LINKS)
         if confirm and self._now is not None and plan.after is not None:
             plan = replace(plan, steps=with_proofs(plan.steps, self._now, plan.after))
+        return plan
+
+    def _change(self, after: ChainSteering, *, confirm: bool) -> None:
+        plan = self._plan(after, confirm=confirm)
         status, error, _ = self._controller.carry_out(plan)
         assert status == "done", error
         self._now = plan.after
@@ -144,6 +169,23 @@ def test_confirmed_moves_lose_and_repeat_nothing(found: Mapping[str, Any], how: 
 def test_believing_the_barriers_loses_packets(found: Mapping[str, Any]) -> None:
     """Else this test bed shows nothing."""
     assert found["believed"]["distinct"] < found["believed"]["sent"]
+
+
+def test_a_silent_switch_before_the_swap_has_the_move_taken_back(found: Mapping[str, Any]) -> None:
+    status, error, took_s = found["silent"]["before"]
+    assert (status, found["silent"]["taken back"]) == ("RolledBack", True)
+    assert "InstallRules: switch a did not answer a barrier in time" in error
+    assert took_s < 30  # bounded
+    assert found["silent"]["late"] >= 2
+    assert found["silent"]["then"][:2] == ["done", ""]  # the late answers confused nothing
+
+
+def test_a_silent_switch_after_the_swap_is_followed_by_its_rules(found: Mapping[str, Any]) -> None:
+    status, error, took_s = found["silent"]["after"]
+    assert (status, error) == ("done", "")
+    assert 2 < took_s < 30  # a barrier was waited for
+    assert found["silent"]["moved"]
+    assert found["silent"]["late_total"]["a"] >= 4
 
 
 def test_no_rule_is_left_over(found: Mapping[str, Any]) -> None:

@@ -223,10 +223,10 @@ class Tap:
     """The far end of a veth pair, seen by a raw socket that does not hear itself."""
 
     def __init__(self, at: Attachment) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # hears nothing of other interfaces first
         self._socket.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.bind((f"{at.switch}{at.port}", 0))
+        self._socket.bind((f"{at.switch}{at.port}", 3))
 
     def send(self, frame: bytes) -> None:
         self._socket.send(frame)

@@ -216,5 +216,7 @@ def shows(fabric: Fabric, proof: Proof) -> bool:
         like.ip_proto or IP_PROTO["udp"], like.tp_src or 9, like.tp_dst or 9, like.ip_dscp or 0, vlan=tag,
     )  # fmt: skip
     arrival = fabric.deliver(packet)
+    assert arrival.kind != "port", f"{proof} got out: {arrival}"
+    assert not arrival.packet.visited, f"{proof} got to a VNF: {arrival}"
     caught = (arrival.kind, arrival.packet.at.switch, arrival.packet.vlan)
     return caught == ("controller", proof.caught_at, proof.tag)

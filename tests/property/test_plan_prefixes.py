@@ -167,7 +167,7 @@ class Trial:
             case Drain():
                 while self._flying:
                     self._fly(self._flying.pop(), MAX_HOPS)
-        while any(self._queues.values()) and self.rng.random() < 0.5:
+        while any(self._queues.values()) and self.rng.random() < (0.1 if self.lying else 0.5):
             self._obey_one()
 
     def _queue(self, rule: FlowRule, message: Callable[[], None]) -> None:

@@ -86,7 +86,7 @@ def test_rules_that_were_swallowed_are_missing_and_found(site: FakeSite) -> None
     """A switch may confirm a barrier and have forgotten a rule: reconciliation has to see it."""
     site.prover.blind = True
     first = site.switches.sends
-    site.switches.swallow_send = lambda number: number == first + 2
+    site.switches.swallow_send = lambda number: number == first + 5
     site.move("video.monitor", "e1")
     assert len(site.stray_rules()) == 1
 

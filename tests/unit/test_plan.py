@@ -74,7 +74,8 @@ def test_a_confirmed_move_proves_the_way_before_it_is_used_and_its_use_before_th
     before = chain(A, B, C)
     plan = plan_migration(START, "web-firewall-1", before, chain(A, MOVED, C), LINE, confirm=True)
     assert kinds(plan.steps) == [
-        *("StartVnf", "CopyState", "InstallRules", "Barrier", "InstallRules", "Barrier", "ConfirmPath", "TakeOver"),
+        *("StartVnf", "CopyState", "InstallRules", "InstallRules", "Barrier", "InstallRules", "Barrier", "ConfirmPath"),
+        "TakeOver",
         *("SwapEntry", "Barrier", "ConfirmPath", "Drain", "DeleteRules", "Barrier", "StopVnf"),
     ]
     early, late = (step.proofs for step in plan.steps if isinstance(step, ConfirmPath))
@@ -82,8 +83,11 @@ def test_a_confirmed_move_proves_the_way_before_it_is_used_and_its_use_before_th
     assert (early[2].in_port, early[2].like.ip_dscp) == (MOVED.port, 61)
     (swap,) = (step for step in plan.steps if isinstance(step, SwapEntry))
     assert [(p.switch, p.in_port) for p in late] == [(swap.new.switch, swap.new.match.in_port)]
-    captures = rules_in(plan.steps[4:5], InstallRules)
+    captures = rules_in(plan.steps[5:6], InstallRules)
     assert captures <= rules_in(plan.steps, DeleteRules)
+    held = rules_in(plan.steps[2:3], InstallRules)
+    assert {rule.key for rule in held} == {rule.key for rule in captures if rule.match.ip_dscp == 60}
+    assert not any(rule.actions for rule in held)
     assert rules_in(undo(plan, plan.no_return), DeleteRules) >= captures
     assert plan.after == plan_migration(START, "web-firewall-1", before, chain(A, MOVED, C), LINE).after
 
