@@ -1,6 +1,6 @@
 """Random moves with random faults on real switches and containers; after each, everything has to be in order again.
 
-    sudo .venv/bin/python -m tests.e2e.faults [--moves 1000] [--seed 1] [--faults 0.3]
+    sudo .venv/bin/python -m tests.e2e.faults [--moves 1000] [--seed 1] [--faults 0.3] [--only switch]
 
 A fault falls somewhere within its move: the controller is killed and started again, a VNF's container is killed, a link
 goes down and comes back, a switch loses its rules and its connection, the engine stands still for a while. Then the
@@ -73,8 +73,8 @@ class Footprint:
 class Faults:
     """Makes the turns on one live run."""
 
-    def __init__(self, moves: int, seed: int, share: float) -> None:
-        self.moves, self.share, self.random = moves, share, random.Random(seed)
+    def __init__(self, moves: int, seed: int, share: float, only: str = "") -> None:
+        self.moves, self.share, self.only, self.random = moves, share, only, random.Random(seed)
         self.scenario = load_scenario(SCENARIO)
         self.turns: list[Turn] = []
         self.footprints: list[Footprint] = []
@@ -94,7 +94,7 @@ class Faults:
                 self.footprints.append(self._footprint())
 
     def _turn(self, number: int) -> Turn:
-        kind = self.random.choice(list(self._kinds)) if self.random.random() < self.share else "none"
+        kind = (self.only or self.random.choice(list(self._kinds))) if self.random.random() < self.share else "none"
         vnf = self.random.choice(self.scenario.vnfs).id
         target = self.random.choice(self.scenario.servers).id
         turn = Turn(number, vnf, target, kind, self.random.uniform(0.0, 1.2))
@@ -192,8 +192,8 @@ class Faults:
         return Footprint(self._since_start, pages * 4096 / 1e6, len(list((proc / "fd").iterdir())))
 
 
-def run_faults(moves: int, seed: int, share: float) -> Faults:
-    faults = Faults(moves, seed, share)
+def run_faults(moves: int, seed: int, share: float, only: str = "") -> Faults:
+    faults = Faults(moves, seed, share, only)
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(SCENARIO, 1.0, "stay", seed, "docker", Path(folder), ("127.0.0.1", 0))
         run_live(options, Watcher(), actions=[faults])
@@ -226,9 +226,10 @@ def main() -> int:
     parser.add_argument("--moves", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=float, default=0.3, help="share of the moves with a fault")
+    parser.add_argument("--only", default="", help="controller, container, link, switch or engine")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    faults = run_faults(arguments.moves, arguments.seed, arguments.faults)
+    faults = run_faults(arguments.moves, arguments.seed, arguments.faults, arguments.only)
     print(summary(faults))
     return 1 if any(turn.problems for turn in faults.turns) else 0
 
