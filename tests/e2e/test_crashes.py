@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from controller.run import LiveRun, RunOptions, Watcher, run_live
 from tests.e2e.crashes import run_crashes
 from tests.e2e.faults import run_faults
+from tests.e2e.outside import Outside, losses
+from twin.scenario_file import load_scenario
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -16,6 +23,34 @@ def test_a_killed_controllers_move_is_ended_by_the_next(vnf: str) -> None:
     assert len(outcomes) >= 4
     assert {outcome.status for outcome in outcomes} == {"done", "rolled_back"}
     assert [outcome.line() for outcome in outcomes if outcome.problems] == []
+
+
+def test_without_a_controller_packets_go_on_through_every_vnf(tmp_path: Path) -> None:
+    """Fail-secure switches and rules without timeouts: judged by the VNFs' own interfaces and by the ledger."""
+    seen: dict[str, Any] = {}
+    small = load_scenario("small")
+
+    def act(run: LiveRun) -> None:
+        outside = Outside(run, small)
+        time.sleep(3)
+        run.controller.kill()
+        flows = {switch: len(lines) for switch, lines in outside.all_flows().items()}
+        before = outside.received()
+        time.sleep(12)  # longer than a switch's own probing of its controller
+        after = outside.received()
+        seen["packets"] = {name: count - before[name] for name, count in after.items()}
+        seen["flows"] = (flows, {switch: len(lines) for switch, lines in outside.all_flows().items()})
+        seen["lost"] = losses(run.ledger_now()["chains"])
+        run.controller.start()
+        run.wait_controller()
+        seen["problems"] = outside.await_whole(15)
+
+    options = RunOptions("small", 1.0, "stay", 1, "", tmp_path, ("127.0.0.1", 0))
+    run_live(options, Watcher(), actions=[act])
+    assert len(seen["packets"]) == len(small.vnfs)
+    assert min(seen["packets"].values()) > 200, seen["packets"]
+    assert seen["flows"][0] == seen["flows"][1]
+    assert (seen["lost"], seen["problems"]) == ({}, [])
 
 
 def test_after_random_faults_everything_is_in_order() -> None:
