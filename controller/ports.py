@@ -46,9 +46,9 @@ class PortPlumber(Protocol):
 class OvsPorts:
     """Ports on bridges of this host, in the namespace of the caller. Safe to call from several threads.
 
-    What a restart needs is with the switch: a Port's `external_ids` name its run and the instance that it was last
-    claimed for. They count while the far end is elsewhere; a parked port is spare, whatever they say. (The switch
-    daemon does not look at that column, so writing it disturbs nothing.)
+    What a restart needs is with the switch: a Port's `external_ids` name its run and the instance that holds it. (The
+    switch daemon does not look at that column, so writing it disturbs nothing.) Spare ports are known to the controller
+    that parked them only, and their pairs end with it: the next one takes what is left from the switch.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class OvsPorts:
         """A port that comes back is not used again for `quarantine_s`: rules of its last instance may still name it."""
         self._run_id, self._quarantine_s, self._clock = run_id, quarantine_s, clock
         # Each use of these is one atomic operation, no lock is taken (see controller.usage on locks).
+        self._parking = veth.Parking()
         self._spares: dict[tuple[str, str], deque[_Spare]] = {}
         self._made: set[str] = set()
 
@@ -82,8 +83,8 @@ class OvsPorts:
         port, mac = self._held(server).get(instance.name), mac_address(self._run_id, instance.name)
         if port is None:
             veth.delete_inside(instance.pid, mac)  # it may have lost its port to somebody else
-        elif port.whole and len(spares) < SPARES and veth.bring_back(port.name, instance.pid, mac):
-            spares.append(_Spare(port.name, self._clock() + self._quarantine_s))
+        elif port.whole and len(spares) < SPARES and self._parking.bring_back(port.name, instance.pid, mac):
+            self._park(port.name, server)
         else:
             self._remove(port.name, server)
 
@@ -93,7 +94,7 @@ class OvsPorts:
 
     def spares(self, server: Server) -> Collection[str]:
         """Names of the parked ports of the server's bridge, those in quarantine included."""
-        return [port.name for port in self._ports(server) if port.parked]
+        return [port.name for port in self._ports(server) if self._parking.holds(port.name)]
 
     def port_name(self, instance: Instance, server: Server) -> str:
         """Name of the switch's end of an instance's pair, "" when it has none."""
@@ -113,7 +114,7 @@ class OvsPorts:
                 # Nothing changes for the switch daemon, so its answer is not waited for.
                 text = veth.run([*_vsctl(server), "--no-wait", *claim, "--", "get", "Interface", spare.name, "ofport"])
                 port = _Port(spare.name, instance.name, _number(json.loads(text)))
-                if port.whole and port.parked:
+                if port.whole and self._parking.holds(port.name):
                     return port
             self._remove(spare.name, server)
         return None
@@ -123,7 +124,7 @@ class OvsPorts:
         name = self._prefix(server) + secrets.token_hex(3)[:5]
         self._made.add(name)
         try:
-            veth.make_pair(name)
+            self._parking.make_pair(name)
             added = ["add-port", server.bridge, name, "--", "set", "Port", name, *self._ids(instance)]
             veth.run([*_vsctl(server), *added])
             number = _number(json.loads(veth.run([*_vsctl(server), "get", "Interface", name, "ofport"])))
@@ -138,44 +139,50 @@ class OvsPorts:
     def _plug_in(self, port: _Port, instance: Instance, server: Server) -> None:
         mac = mac_address(self._run_id, instance.name)
         try:
-            veth.plug_in(port.name, instance.pid, mac)
+            self._parking.plug_in(port.name, instance.pid, mac)
         except ContainerError:
-            if port.parked or veth.bring_back(port.name, instance.pid, mac):
-                self._spares_of(server).append(_Spare(port.name, self._clock() + self._quarantine_s))
+            if self._parking.holds(port.name) or self._parking.bring_back(port.name, instance.pid, mac):
+                self._park(port.name, server)
             else:
                 with suppress(ContainerError):
                     self._remove(port.name, server)
             raise
+
+    def _park(self, name: str, server: Server) -> None:
+        """Nobody's from now on, and in a while a spare."""
+        veth.run([*_vsctl(server), "--no-wait", "remove", "Port", name, "external_ids", f'"{_NAME}"'])
+        self._spares_of(server).append(_Spare(name, self._clock() + self._quarantine_s))
 
     def _remove(self, name: str, server: Server) -> None:
         """Takes the port from the switch, and the pair away."""
         try:
             veth.run([*_vsctl(server), "--if-exists", "del-port", server.bridge, name])
         finally:
-            veth.delete_pair(name)
+            self._parking.delete_pair(name)
 
     def _spares_of(self, server: Server) -> deque[_Spare]:
-        """Those of the bridge; at first use what an earlier controller left there."""
+        """Those of the bridge; at first use, what an earlier controller left there is removed."""
         bridge = (server.ovsdb, server.bridge)
-        found = self._spares.get(bridge)
-        return found if found is not None else self._spares.setdefault(bridge, self._adopt(server))
+        if bridge not in self._spares:
+            self._sweep(server)
+        return self._spares.setdefault(bridge, deque())
 
-    def _adopt(self, server: Server) -> deque[_Spare]:
-        """Ports that are parked, after removal of those without a pair and of pairs without a port."""
+    def _sweep(self, server: Server) -> None:
+        """Removes ports that nobody holds, those without a pair, and pairs without a port."""
         ports, prefix = self._ports(server), self._prefix(server)
         for port in ports:
-            if not veth.exists(port.name):
+            held = port.instance or port.name in self._made
+            if not (held and veth.exists(port.name)):
                 self._remove(port.name, server)
         known = {port.name for port in ports}
         for _, name in socket.if_nameindex():
             if name.startswith(prefix) and name not in known and name not in self._made:
-                veth.delete_pair(name)
-        usable_s = self._clock() + self._quarantine_s
-        return deque(_Spare(port.name, usable_s) for port in ports if port.parked and port.name not in self._made)
+                self._parking.delete_pair(name)
 
     def _held(self, server: Server) -> dict[str, _Port]:
-        """Ports that are not parked, by the instance that holds them."""
-        return {port.instance: port for port in self._ports(server) if not port.parked}
+        """Ports that an instance holds, by its name."""
+        ports = self._ports(server)
+        return {port.instance: port for port in ports if port.instance and not self._parking.holds(port.name)}
 
     def _ports(self, server: Server) -> list[_Port]:
         """All of this run on the server's bridge."""
@@ -213,10 +220,6 @@ class _Port:
     name: str
     instance: str
     number: int
-
-    @property
-    def parked(self) -> bool:
-        return veth.is_parked(self.name)
 
     @property
     def whole(self) -> bool:

@@ -67,12 +67,11 @@ class Outside:
         return {switch.id: self.flows(switch.id) for switch in self.scenario.switches}
 
     def instance_ports(self) -> list[str]:
-        """Instances that have a switch port, by the switch's database; one whose other end is here is spare."""
+        """Instances that have a switch port, by the switch's database."""
         database = f"--db=unix:{self.run.ready['ovs_rundir']}/db.sock"
         text = self.inside("ovs-vsctl", database, "--format=json", "--columns=name,external_ids", "list", "Port")
-        here = {line.split("@")[0] for line in self.inside("ip", "-br", "link").splitlines()}
-        rows = [(name, dict(ids[1])) for name, ids in json.loads(text)["data"] if "vp" + name[2:] not in here]
-        return sorted(ids["io.vnftwin.instance"] for _, ids in rows if ids.get("io.vnftwin.instance"))
+        rows = [dict(ids[1]) for _, ids in json.loads(text)["data"]]
+        return sorted(row["io.vnftwin.instance"] for row in rows if row.get("io.vnftwin.instance"))
 
     def received(self) -> dict[str, int]:
         """Packets that came in at eth0 of every VNF's container so far, by name: from the kernel, not from the VNF."""
