@@ -269,6 +269,7 @@ class Service:
         for event in events:
             if isinstance(event, SwitchJoined):
                 self._install_base(event.switch)
+                self.switchboard.send(event.switch, (openflow.flow_stats_request(),))  # what has it kept?
             elif isinstance(event, LinkUp):
                 self._up_since_s[event.link] = self.shell.clock()
                 self._learn_link(event.link)

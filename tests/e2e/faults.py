@@ -106,6 +106,8 @@ class Faults:
         self._await_controller()
         turn.status = self._await_end(ident) if ident else turn.status
         turn.problems = self.outside.await_whole(WHOLE_S)
+        if kind not in QUIET_FAULTS:
+            turn.problems += self.outside.await_flowing(WHOLE_S)
         turn.whole_s = time.monotonic() - began_s
         self._count_packets(turn)
         self._since_start = 0 if kind == "controller" else self._since_start + 1

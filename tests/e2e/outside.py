@@ -90,6 +90,17 @@ class Outside:
         except subprocess.SubprocessError as error:  # what was listed was gone when it was looked at
             return [f"still changing: {error}"]
 
+    def await_flowing(self, timeout_s: float) -> list[str]:
+        """VNFs whose interfaces see no packets after so long; returns as soon as all do."""
+        deadline, before = time.monotonic() + timeout_s, self.received()
+        idle = sorted(before)
+        while idle and time.monotonic() < deadline:
+            time.sleep(0.4)
+            now = self.received()
+            idle = sorted(name for name, count in now.items() if count - before.get(name, count) < 5)
+            before = now
+        return [f"{name} sees no packets" for name in idle]
+
     def await_whole(self, timeout_s: float) -> list[str]:
         """The problems that are still there after so long; returns as soon as there are none."""
         deadline = time.monotonic() + timeout_s
@@ -121,8 +132,9 @@ class Outside:
                     entries[number, segment] += 1
         for chain in self.scenario.chains:
             segments = {segment for of, segment in generations if of == chain.number}
-            if not {*range(len(chain.vnfs) + 1)} <= segments:
-                yield f"chain {chain.id} has only the segments {sorted(segments)}"
+            begun = {segment for of, segment in entries if of == chain.number}
+            if not {*range(len(chain.vnfs) + 1)} <= segments & begun:
+                yield f"chain {chain.id} has only the segments {sorted(segments)}, entries of {sorted(begun)}"
         yield from (f"chain {c} segment {s} has both generations" for (c, s), g in generations.items() if len(g) > 1)
         yield from (f"chain {c} segment {s} has {n} entries" for (c, s), n in entries.items() if n != 1)
 
