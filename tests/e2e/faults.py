@@ -12,6 +12,7 @@ controller are watched. Prints a line per move; exits 1 when an invariant was hu
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -195,6 +196,7 @@ class Faults:
 
 
 def run_faults(moves: int, seed: int, share: float, only: str = "") -> Faults:
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # the controller is started elsewhere
     faults = Faults(moves, seed, share, only)
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(SCENARIO, 1.0, "stay", seed, "docker", Path(folder), ("127.0.0.1", 0))
