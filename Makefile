@@ -28,13 +28,13 @@ demo: setup ## the live demonstration, about two minutes: table at the end, repo
 	$(SUDO) $(BIN)/vnftwin run $(SCENARIO) --duration $(DURATION) --report report
 
 test: setup ## all tests, the quick ones first (those that need root are skipped without it)
-	$(PYTEST) tests/unit tests/property
+	$(PYTEST) -n auto tests/unit tests/property
 	$(SUDO) $(PYTEST) tests/contract
 	$(PYTEST) tests/learning
 	$(SUDO) $(PYTEST) tests/e2e
 
 test-fast: $(VENV)/.installed ## only the tests that take seconds and no root
-	$(PYTEST) tests/unit tests/property -m 'not slow and not root and not learning'
+	$(PYTEST) -n auto tests/unit tests/property -m 'not slow and not root and not learning'
 
 lint: $(VENV)/.installed ## style, types, import arrows
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,8 @@ def run_faults(moves: int, seed: int, share: float, only: str = "") -> Faults:
     faults = Faults(moves, seed, share, only)
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(SCENARIO, 1.0, "stay", seed, "docker", Path(folder), ("127.0.0.1", 0))
-        run_live(options, Watcher(), actions=[faults])
+        with suppress(KeyboardInterrupt):  # what was found until then is told
+            run_live(options, Watcher(), actions=[faults])
     return faults
 
 
