@@ -25,6 +25,7 @@ from controller.migrations import Migrations, Surroundings
 from controller.modes import Modes
 from controller.move_costs import rate_pps
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
+from controller.port_polls import PortPolls
 from controller.prover import Prover
 from controller.reconcile import VERDICT_INTERVAL_S, Counters, Reconciler
 from controller.rules import base_rules
@@ -69,7 +70,7 @@ class Service:
         self._told: dict[str, str] = {}
         self._up_since_s: dict[str, float] = {}
         self.barrier_times_s: deque[float] = deque(maxlen=BARRIERS_KEPT)
-        self._barriers = 0
+        self._barriers, self._port_polls = 0, PortPolls()
         self.watch = HostWatch(
             scenario, hosts, self.keeper, self.migrations, telemetry, shell, spawn, self._tell,
             lambda: (self.state, self.routes()),
@@ -173,8 +174,11 @@ class Service:
 
     def poll(self) -> None:
         """Asks every switch for its counters and reads the hosts; once per `POLL_S`."""
+        requests = [openflow.flow_stats_request()]
+        if self._port_polls.due(moving=bool(self.migrations.busy)):
+            requests.append(openflow.port_stats_request())
         for switch in self.telemetry.discovery.switches:
-            self.switchboard.send(switch, (openflow.port_stats_request(), openflow.flow_stats_request()))
+            self.switchboard.send(switch, requests)
         if self.set_up_done:
             self.watch.poll()
         self._take_state()
