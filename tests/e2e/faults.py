@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -36,6 +37,7 @@ SCENARIO = "small"
 WHOLE_S = 30.0  # a killed controller and a container that has to be replaced, one after the other
 QUIET_FAULTS = ("none", "controller", "engine")  # in which no packet may be lost
 STALL_S = 2.0
+KILL_TRIES = 5
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Faults:
         vnf = self.random.choice(self.scenario.vnfs).id
         target = self.random.choice(self.scenario.servers).id
         turn = Turn(number, vnf, target, kind, self.random.uniform(0.0, 1.2))
-        timer = threading.Timer(turn.delay_s, self._kinds.get(kind, lambda: None))
+        timer = threading.Timer(turn.delay_s, self._hurt, [turn])
         began_s = time.monotonic()
         timer.start()
         ident = self._ask(turn)
@@ -108,7 +110,7 @@ class Faults:
         self._await_controller()
         turn.status = self._await_end(ident) if ident else turn.status
         turn.problems = self.outside.await_whole(WHOLE_S)
-        if kind not in QUIET_FAULTS:
+        if turn.fault not in QUIET_FAULTS:
             turn.problems += self.outside.await_flowing(WHOLE_S)
         turn.whole_s = time.monotonic() - began_s
         self._count_packets(turn)
@@ -158,13 +160,26 @@ class Faults:
 
     # ---- the faults
 
+    def _hurt(self, turn: Turn) -> None:
+        """In a thread of its own; a fault that could not be made is told."""
+        try:
+            self._kinds.get(turn.fault, lambda: None)()
+        except Exception as error:
+            turn.fault = f"no {turn.fault}"
+            print(f"turn {turn.number}: {turn.fault}: {error}", flush=True)
+
     def _kill_controller(self) -> None:
         self.run.controller.kill()
         self.run.controller.start()
 
     def _kill_container(self) -> None:
-        running = [container.name for container in self.outside.containers() if container.running]
-        self.outside.docker("kill", self.random.choice(running))
+        """Any that runs; another one where a move has just ended the chosen one."""
+        listed = ["ps", "--filter", "label=io.vnftwin.run", "--format", "{{.Names}}"]
+        for _ in range(KILL_TRIES):
+            with suppress(subprocess.CalledProcessError):
+                self.outside.docker("kill", self.random.choice(self.outside.docker(*listed).split()))
+                return
+        raise VnftwinError("no container could be killed")
 
     def _flap_link(self) -> None:
         link = self.random.choice(self.scenario.links).id
