@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from agent.a2c import A2CConfig, Rollout, draw
@@ -60,6 +61,19 @@ class Collector:
             self._seen = self._step((rng.random(legal.shape) * legal).argmax(axis=-1))[0]
             seen.append(self._seen)
         self._network.fit_scalers(_stacked(seen))
+
+    def state(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """All that changes in the simulators, as bytes."""
+        return {f"{i}/{name}": array for i, sim in enumerate(self._sims) for name, array in sim.state().items()}
+
+    def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """Goes on from what `state` gave. ValueError where it is of other simulators."""
+        seen = []
+        for i, sim in enumerate(self._sims):
+            prefix = f"{i}/"
+            own = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+            seen.append(sim.restore(own))
+        self._seen = _joined(seen)
 
     @torch.no_grad()
     def collect(self) -> Rollout:

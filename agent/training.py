@@ -10,7 +10,7 @@ these is what is returned. Source: A2C from the paper; the regime is ours (docs/
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -43,13 +43,14 @@ _TRAINING_SEED, _SEED_SPAN, _SCENARIO_SPAN = 1_000_000, 1_000_000, 50_000
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a training run stands. `reward` is the mean λ per slot of the newest rollout, while still exploring;
-    `validation` the newest mean λ per slot on the validation seeds (nan before the first)."""
+    `validation` the newest mean λ per slot on the validation seeds (nan before the first), `validated`: it is new."""
 
     steps: int
     of: int
     reward: float
     validation: float
     losses: Losses
+    validated: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +72,18 @@ class TrainedPolicy:
             seed=self.seed,
             tensors=self.function.weights,
             scalers=self.function.scalers,
-            versions={"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
+            versions=versions(),
             details={"steps": self.steps, "config": asdict(self.config), "validations": list(self.validations)},
         )
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint. OSError where it cannot be written."""
         save_checkpoint(path, self.checkpoint())
+
+
+def versions() -> dict[str, str]:
+    """What a checkpoint says of the software that made it."""
+    return {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")}
 
 
 def ignore(_: Progress) -> None:
@@ -99,33 +105,35 @@ def train(
     arguments give the same policy bit for bit on the same machine and number of threads.
     """
     scenarios = (scenario,) if isinstance(scenario, Scenario) else tuple(scenario)
-    run = _Run(scenarios, seed, config, start)
-    rounds = -(-real_steps // (config.batch * config.n_steps))
-    for done in range(rounds):
-        losses, reward = run.round(done, rounds)
-        if (done + 1) % max(1, rounds // VALIDATIONS) == 0 or done + 1 == rounds:
-            run.validate()
-        progress(Progress(run.steps, rounds * config.batch * config.n_steps, reward, run.newest, losses))
-    return TrainedPolicy(
-        calm(scenarios, run.best), tuple(s.name for s in scenarios), seed, run.steps, config, tuple(run.validations)
-    )
+    run = TrainingRun(scenarios, seed=seed, real_steps=real_steps, config=config, start=start)
+    for told in run.rounds():
+        progress(told)
+    return run.result()
 
 
-class _Run:
-    """What changes during one training run."""
+class TrainingRun:
+    """One training run: all that changes while it goes on. Between two rounds it is whole and can be kept
+    (`agent.resume`)."""
 
     def __init__(
-        self, scenarios: Sequence[Scenario], seed: int, config: A2CConfig, start: PolicyFunction | None
+        self,
+        scenarios: Sequence[Scenario],
+        *,
+        seed: int,
+        real_steps: int,
+        config: A2CConfig = DEFAULTS,
+        start: PolicyFunction | None = None,
     ) -> None:
-        self.scenarios, self.config, self.steps = scenarios, config, 0
+        self.scenarios, self.seed, self.config = tuple(scenarios), seed, config
+        self.done, self.of = 0, -(-real_steps // (config.batch * config.n_steps))  # rounds
         with torch.random.fork_rng():  # the layers' own initialisation knows only the global generator
             torch.manual_seed(seed)
             self.network = PolicyNetwork(SIZES, hidden=config.hidden)
-        rng = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(seed)
         first = _TRAINING_SEED + seed * _SEED_SPAN
         self.collectors = [
-            Collector(s, self.network, config, rng=rng, seed=first + i * _SCENARIO_SPAN, slots=EPISODE_SLOTS)
-            for i, s in enumerate(scenarios)
+            Collector(s, self.network, config, rng=self.rng, seed=first + i * _SCENARIO_SPAN, slots=EPISODE_SLOTS)
+            for i, s in enumerate(self.scenarios)
         ]
         if start is None:
             self.collectors[0].fit_scalers(np.random.default_rng(seed))
@@ -137,21 +145,43 @@ class _Run:
         self.best = self.network.function()
 
     @property
+    def steps(self) -> int:
+        """Real environment steps so far."""
+        return self.done * self.config.batch * self.config.n_steps
+
+    @property
     def newest(self) -> float:
+        """The last validation's score, nan before the first."""
         return self.validations[-1][1] if self.validations else float("nan")
 
-    def round(self, done: int, rounds: int) -> tuple[Losses, float]:
+    def rounds(self) -> Iterator[Progress]:
+        """What is left of the run, one rollout and one update at a time. Stop between two, and go on with it later."""
+        while self.done < self.of:
+            losses, reward = self._round()
+            validated = self.done % max(1, self.of // VALIDATIONS) == 0 or self.done == self.of
+            if validated:
+                self._validate()
+            steps = self.of * self.config.batch * self.config.n_steps
+            yield Progress(self.steps, steps, reward, self.newest, losses, validated)
+
+    def result(self) -> TrainedPolicy:
+        """The best policy so far, made calm."""
+        names = tuple(s.name for s in self.scenarios)
+        function = calm(self.scenarios, self.best)
+        return TrainedPolicy(function, names, self.seed, self.steps, self.config, tuple(self.validations))
+
+    def _round(self) -> tuple[Losses, float]:
         """One rollout and one update; (losses, mean reward)."""
-        left = 1.0 - done / rounds
+        left = 1.0 - self.done / self.of
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(0.1, left)
         entropy = self.config.entropy_final + (self.config.entropy_coef - self.config.entropy_final) * left
-        rollout = self.collectors[done % len(self.collectors)].collect()
+        rollout = self.collectors[self.done % len(self.collectors)].collect()
         losses = update(self.network, self.optimizer, rollout, self.config, entropy_coef=entropy)
-        self.steps += rollout.rewards.numel()
+        self.done += 1
         return losses, float(rollout.rewards.mean())
 
-    def validate(self) -> None:
+    def _validate(self) -> None:
         """Plays the policy as it is, and keeps it if it is the best so far."""
         function = self.network.function()
         score = float(np.mean([validation_score(s, function) for s in self.scenarios]))

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from controller.cli_learning import add_learning, count
 from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
 from twin.errors import InputError, VnftwinError
 
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="vnftwin", description="Moves virtual network functions to where a digital twin says they should run."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    own = (_add_check, _add_run, _add_controller, _add_train, _add_evaluate, _add_import, _add_calibrate)
+    own = (_add_check, _add_run, _add_controller, add_learning, _add_evaluate, _add_import, _add_calibrate)
     for add in (*own, add_remote, add_doctor):
         add(commands)
     return parser
@@ -160,27 +161,12 @@ def controller(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
-def _add_train(commands: Any) -> None:
-    parser = add_command(commands, "train", train, "Train a policy on the simulator of a scenario.")
-    parser.add_argument("scenario")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="POLICY",
-                        help="file to write (.safetensors)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=1, metavar="N")
-    parser.add_argument("--real-steps", type=_count, default=None, metavar="N", help="environment steps to learn from")
-
-
-def train(arguments: argparse.Namespace) -> int:
-    from controller.learn import train_policy
-
-    return train_policy(arguments.scenario, arguments.output, seed=arguments.seed, real_steps=arguments.real_steps)
-
-
 def _add_evaluate(commands: Any) -> None:
     parser = add_command(commands, "evaluate", evaluate, "Compare policies on held-out seeds in the simulator.")
     parser.add_argument("scenario", nargs="+")
     parser.add_argument("--policy", default="", metavar="P", help="a trained policy file")
     parser.add_argument("--policies", default="stay,random,threshold,greedy", metavar="P,...")
-    parser.add_argument("--seeds", type=_count, default=10, metavar="N")
+    parser.add_argument("--seeds", type=count, default=10, metavar="N")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
 
 
@@ -230,13 +216,6 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 1.0 <= value <= 1e6:
         raise argparse.ArgumentTypeError("must be between 1 and 1000000 seconds")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The commands `train` and `evaluate`: progress on the terminal around `agent.training` and `agent.evaluation`."""
+"""The command `evaluate`: progress on the terminal around `agent.evaluation`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from agent import training
 from agent.a2c_policy import named_policy
 from agent.decision import Policy
 from agent.evaluation import Comparison, compare
@@ -18,33 +17,8 @@ from twin.errors import InputError
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 
-DEFAULT_STEPS = 800_000
 EVALUATION_SLOTS = 60
 HELD_OUT_FROM = 1  # first seed of an evaluation; training's seeds lie far above (agent.training)
-
-
-def train_policy(scenario_name: str, output: Path, *, seed: int, real_steps: int | None) -> int:
-    """Trains and writes a policy. InputError before training where the file could not be written."""
-    scenario = load_scenario(scenario_name)
-    if not output.parent.is_dir():
-        raise InputError(f"cannot write {output}: no such folder")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    steps = real_steps or DEFAULT_STEPS
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=steps)
-
-        def show(progress: training.Progress) -> None:
-            text = f"objective per slot {progress.validation:.3f} (held out), {progress.reward:.3f} (exploring)"
-            bar.update(task, completed=progress.steps, total=progress.of, description=text)
-
-        trained = training.train(scenario, seed=seed, real_steps=steps, progress=show)
-    try:
-        trained.save(output)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}") from None
-    best = max((score for _, score in trained.validations), default=float("nan"))
-    print(f"{output}: {trained.steps} steps on {scenario.name}, objective per slot {best:.3f} on held-out traffic")
-    return 0
 
 
 def evaluate_policies(

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ FORMAT = 1  # raised when a reader of today could misread what is written
 _STORY = "vnftwin"  # the one metadata key: JSON, since safetensors keeps strings only
 
 Tensor = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,7 @@ class Checkpoint:
     seed: int
     tensors: Mapping[str, Tensor]
     scalers: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Array] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
 
@@ -90,21 +93,22 @@ def load_checkpoint(path: Path, *, kind: str, schema_hash: str) -> Checkpoint:
         raise InputError(f"{path}: not a checkpoint, or damaged: {error!r}") from error
 
 
-def _flat(checkpoint: Checkpoint) -> dict[str, Tensor]:
+def _flat(checkpoint: Checkpoint) -> dict[str, Array]:
     groups = {"tensor": checkpoint.tensors, "scaler": checkpoint.scalers}
-    return {
+    learned = {
         f"{group}/{name}": np.ascontiguousarray(tensor, dtype=np.float32)
         for group, tensors in groups.items()
         for name, tensor in tensors.items()
     }
+    return learned | {f"state/{name}": np.ascontiguousarray(array) for name, array in checkpoint.state.items()}
 
 
-def _group(named: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+def _group(named: Mapping[str, Array], group: str) -> dict[str, Array]:
     prefix = f"{group}/"
     return {name.removeprefix(prefix): tensor for name, tensor in named.items() if name.startswith(prefix)}
 
 
-def _digest(named: Mapping[str, Tensor]) -> str:
+def _digest(named: Mapping[str, Array]) -> str:
     digest = hashlib.sha256()
     for name in sorted(named):
         digest.update(f"{name}{named[name].shape}{named[name].dtype}".encode())
@@ -133,7 +137,7 @@ def _refuse_misfit(path: Path, story: Mapping[str, object], *, kind: str, schema
         raise InputError(f"{path}: trained on features {theirs!r}, this version makes {schema_hash!r}: train it anew")
 
 
-def _rebuilt(story: Mapping[str, object], named: Mapping[str, Tensor]) -> Checkpoint:
+def _rebuilt(story: Mapping[str, object], named: Mapping[str, Array]) -> Checkpoint:
     versions, details, seed = story["versions"], story["details"], story["seed"]
     if not (isinstance(versions, dict) and isinstance(details, dict) and isinstance(seed, int)):
         raise ValueError("metadata of the wrong form")
@@ -144,6 +148,7 @@ def _rebuilt(story: Mapping[str, object], named: Mapping[str, Tensor]) -> Checkp
         seed=seed,
         tensors=_group(named, "tensor"),
         scalers=_group(named, "scaler"),
+        state=_group(named, "state"),
         versions=versions,
         details=details,
     )

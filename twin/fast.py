@@ -5,9 +5,10 @@ It shares costs, routing, feasibility and features with `twin.simulator.TwinWorl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import astuple
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +118,25 @@ class BatchSim:
     def offered_mbps(self) -> FloatArray:
         """The traffic of the last slot [B, C] (a copy)."""
         return self._batch.seen.offered_mbps.copy()
+
+    def state(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """All that changes, as bytes (copies): with it `restore` makes another simulator of the same arguments go on
+        from here, bit for bit."""
+        return {name: array.reshape(-1).view(np.uint8).copy() for name, array in self._changing().items()}
+
+    def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> BatchObservation:
+        """Takes over what `state` gave. ValueError where it is of a simulator of other sizes."""
+        for name, array in self._changing().items():
+            kept = state.get(name)
+            if kept is None or kept.size != array.nbytes:
+                raise ValueError(f"{name}: not of this simulator")
+            array.reshape(-1).view(np.uint8)[:] = kept
+        return self._observation()
+
+    def _changing(self) -> dict[str, npt.NDArray[Any]]:
+        batch, seen = self._batch._asdict(), self._batch.seen._asdict()
+        del batch["seen"]
+        return {**batch, **seen, **self._sheets._asdict(), "mask": self._mask}
 
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""

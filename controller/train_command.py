@@ -1,0 +1,101 @@
+"""The command `train`: progress on the terminal, a log for TensorBoard, and a file from which a stopped run goes on."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agent.resume import load_run, save_run
+from agent.training import TrainingRun
+from agent.training_log import TrainingLog
+from controller.cli_learning import DEFAULT_STEPS, KEPT
+from twin.errors import InputError
+from twin.scenario_file import load_scenario
+
+_INTERRUPTED = 130
+
+
+def train_policy(arguments: argparse.Namespace) -> int:
+    """InputError before anything is trained where the file could not be written."""
+    run, output = _wanted(arguments)
+    if not output.parent.is_dir():
+        raise InputError(f"cannot write {output}: no such folder")
+    kept = output.with_name(f"{output.name}{KEPT}")
+    try:
+        with Stop() as stop:
+            if not _followed(run, kept, arguments.log, stop):
+                print(f"vnftwin: interrupted after {run.steps} steps; go on with: vnftwin train --resume {kept}",
+                      file=sys.stderr)  # fmt: skip
+                return _INTERRUPTED
+        trained = run.result()
+        trained.save(output)
+    except OSError as error:
+        raise InputError(f"cannot write {error.filename or output}: {error.strerror}") from None
+    kept.unlink(missing_ok=True)
+    best = max((score for _, score in trained.validations), default=float("nan"))
+    names = " + ".join(trained.scenarios)
+    print(f"{output}: {trained.steps} steps on {names}, objective per slot {best:.3f} on held-out traffic")
+    return 0
+
+
+def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun, Path]:
+    """The run, new or resumed, and the file to write."""
+    output: Path | None = arguments.output
+    if arguments.resume is None:
+        if arguments.scenario is None or output is None:
+            raise InputError("train needs a SCENARIO and -o POLICY, or --resume FILE")
+        steps, seed = arguments.real_steps or DEFAULT_STEPS, 1 if arguments.seed is None else arguments.seed
+        return TrainingRun([load_scenario(arguments.scenario)], seed=seed, real_steps=steps), output
+    if any(value is not None for value in (arguments.scenario, arguments.seed, arguments.real_steps)):
+        raise InputError("--resume goes on with the file's own scenario, seed and steps: leave them out")
+    if output is None and arguments.resume.suffix != KEPT:
+        raise InputError(f"{arguments.resume} does not end in {KEPT}: name the policy to write with -o")
+    return load_run(arguments.resume), output or arguments.resume.with_suffix("")
+
+
+def _followed(run: TrainingRun, kept: Path, log_folder: Path | None, stop: Stop) -> bool:
+    """Trains to the end, or until it is asked to stop: then the run is kept and this is False."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+        log = stack.enter_context(TrainingLog(log_folder)) if log_folder else None
+        task = bar.add_task("training", total=None)
+        for told in run.rounds():
+            text = f"objective per slot {told.validation:.3f} (held out), {told.reward:.3f} (exploring)"
+            bar.update(task, completed=told.steps, total=told.of, description=text)
+            if log is not None:
+                log.write(told)
+            if stop.asked or told.validated:
+                save_run(kept, run)
+            if stop.asked:
+                return False
+    return True
+
+
+class Stop:
+    """While entered, the first Ctrl-C or SIGTERM asks to stop between two rounds; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> Stop:
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
