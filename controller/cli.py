@@ -81,8 +81,10 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of traffic and policy (1)")
     parser.add_argument("--engine", choices=["docker", "process"], default="", help="container engine"
                         " (default: docker where it can run, else processes in namespaces)")  # fmt: skip
-    parser.add_argument("--listen", type=_address, default=_address(DEFAULT_LISTEN), metavar="HOST:PORT",
-                        help=f"address of REST and metrics ({DEFAULT_LISTEN})")  # fmt: skip
+    parser.add_argument("--listen", type=_address, default=None, metavar="HOST:PORT", help="address of page, REST and"
+                        f" metrics ({DEFAULT_LISTEN}); a dry run with it is shown in real time")  # fmt: skip
+    parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto",
+                        help="who decides: the policy, a person whom it advises, a person alone (auto)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
 
 
@@ -94,6 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
     policies = [arguments.policy, *(p for p in arguments.compare.split(",") if p)]
     for policy in policies:
         named_policy(policy, scenario)  # an unknown one is an error now, not after the first run
+    if arguments.dry_run and arguments.listen is not None:
+        return _show_dry(arguments, scenario)
+    arguments.listen = arguments.listen or _address(DEFAULT_LISTEN)
     _require_token(arguments.listen)
     if arguments.dry_run:
         from controller.dry_run import run_dry
@@ -111,13 +116,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _show_dry(arguments: argparse.Namespace, scenario: Any) -> int:
+    from controller.dry_runtime import DryOptions, show_dry
+
+    if arguments.compare:
+        raise InputError("--compare and --listen: a dry run that is shown has one policy")
+    _require_token(arguments.listen)
+    token = os.environ.get("VNFTWIN_TOKEN", "")
+    options = DryOptions(policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, token=token)
+    return show_dry(scenario, options, listen=arguments.listen, duration_s=arguments.duration)
+
+
 def _run_one(arguments: argparse.Namespace, policy: str) -> Any:
     from controller.display import Display
     from controller.run import RunOptions, run_live
 
     options = RunOptions(
         arguments.scenario, arguments.duration, policy, arguments.seed, arguments.engine, arguments.report,
-        arguments.listen, os.environ.get("VNFTWIN_TOKEN", ""),
+        arguments.listen, os.environ.get("VNFTWIN_TOKEN", ""), mode=arguments.mode,
     )  # fmt: skip
     console = Console(stderr=arguments.json)
     with Display(console, title=f"{arguments.scenario}, {policy or 'a2c'}", duration_s=arguments.duration) as display:

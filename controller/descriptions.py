@@ -11,8 +11,9 @@ import numpy as np
 
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
-from controller.records import Mode
+from controller.records import MigrationRecord, Mode
 from controller.service import Service
+from controller.topology import topology
 from twin.samples import Quantity
 from twin.state import NetworkState
 
@@ -28,26 +29,32 @@ class Descriptions:
     # ---- REST
 
     def describe(self, what: str) -> Any:
-        """One of state, chains, servers, links, decisions, migrations."""
+        """One of state, chains, servers, links, decisions, migrations, proposals, topology."""
         return getattr(self, f"_{what}")()
 
     def describe_migration(self, ident: str) -> Mapping[str, object]:
-        return self._migration(self._service.migrations.record(ident))
+        return self.migration(self._service.migrations.record(ident))
 
     def request_migration(self, vnf: str, target: str, key: str | None) -> Mapping[str, object]:
-        return self._migration(self._loop.request(vnf, target, key))
+        return self.migration(self._loop.request(vnf, target, key))
 
     def what_if(self, vnf: str, target: str) -> Mapping[str, object]:
         prediction = self._loop.predict(vnf, target)
         reason = self._loop.verdict(vnf, target)
         fields = ("delay_now_ms", "delay_after_ms", "power_now_w", "power_after_w")
-        effect = {name: _finite(getattr(prediction, name)) for name in fields}
+        effect = {name: finite(getattr(prediction, name)) for name in fields}
         mode, cost = self._service.migrations.foretell(vnf, target)
         move = {"mode": mode, "move": asdict(cost) if cost else None}
         return {"vnf": vnf, "target": target, **effect, **move, "allowed": not reason, "reason": reason}
 
+    def accept_proposal(self, ident: str) -> Mapping[str, object]:
+        return self.migration(self._loop.accept(ident))
+
+    def dismiss_proposal(self, ident: str) -> Mapping[str, object]:
+        return self._loop.dismiss(ident).as_json()
+
     def set_mode(self, mode: Mode) -> None:
-        self._loop.mode = mode
+        self._loop.set_mode(mode)
 
     def not_ready(self) -> str:
         return self._service.not_ready()
@@ -64,6 +71,7 @@ class Descriptions:
         now_s = service.shell.clock()
         return {
             "scenario": self._scenario.name,
+            "world": service.world_label,
             "policy": self._loop.decider.policy.name,
             "mode": self._loop.mode.value,
             "objective": {"delay": self._scenario.objective.delay, "energy": self._scenario.objective.energy},
@@ -71,20 +79,21 @@ class Descriptions:
             "waiting_for": service.not_ready(),
             "placement": dict(service.keeper.placement.hosts),
             "chains": self._chains(),
-            "delay_ms": _finite(moment.delay_ms) if moment else None,
-            "expected_delay_ms": _finite(moment.expected.mean_delay_ms) if moment else None,
-            "stay_delay_ms": _finite(moment.stay.mean_delay_ms) if moment else None,
+            "delay_ms": finite(moment.delay_ms) if moment else None,
+            "expected_delay_ms": finite(moment.expected.mean_delay_ms) if moment else None,
+            "stay_delay_ms": finite(moment.stay.mean_delay_ms) if moment else None,
             "power_w": moment.power_w if moment else 0.0,
             "stay_power_w": moment.stay.total_power_w if moment else 0.0,
-            "energy_j": service.watch.energy.total_j,
+            "energy_j": service.energy_j,
             "stay_energy_j": accounts.stay_energy_j,
             "energy_label": "modelled",
+            "advised": self._loop.would_have.as_json() if self._loop.would_have else None,
             "moves": migrations.counts.get("done", 0),
             "migrations_by_status": dict(migrations.counts),
             "migrations_by_mode": migrations.by_mode(),
             "refusals": dict(self._loop.refusals),
             "decision_ms": _quantiles_ms(self._loop.times_s),
-            "barrier_ms": _quantiles_ms(service.barrier_times_s),
+            "barrier_ms": _quantiles_ms(service.barriers.times_s),
             "oldest_reading_s": _ages(service.state),
             "handler_errors": self._handler_errors(),
             "switch_errors": service.switchboard.errors_total,
@@ -115,9 +124,9 @@ class Descriptions:
                 "offered_mbps": float(state.offered_mbps[i]),
                 "delay_ms": _measured(state.chain_delay_ms[i]),
                 "max_delay_ms": chain.max_delay_ms,
-                "expected_delay_ms": _finite(moment.expected.chain_delay_ms[i]) if moment else None,
-                "stay_delay_ms": _finite(moment.stay.chain_delay_ms[i]) if moment else None,
-                "stay_delay_mean_ms": _finite(stay_mean_ms[i]) if moment else None,
+                "expected_delay_ms": finite(moment.expected.chain_delay_ms[i]) if moment else None,
+                "stay_delay_ms": finite(moment.stay.chain_delay_ms[i]) if moment else None,
+                "stay_delay_mean_ms": finite(stay_mean_ms[i]) if moment else None,
                 "loss": float(state.chain_loss[i]),
                 "probes": {"sent": counts.sent, "returned": counts.returned, "lost": counts.lost},
                 "changing": chain.id in service.migrations.busy,
@@ -148,14 +157,14 @@ class Descriptions:
         state = self._service.state
         if state is None:
             return []
-        missing = set(self._service.telemetry.discovery.missing_links())
+        missing = set(self._service.missing_links())
         return [
             {
                 "id": link.id,
                 "up": link.id not in missing,
                 "configured_delay_ms": link.delay_ms,
                 "delay_ms": None if math.isinf(state.age_s[Quantity.LINK_DELAY][i]) else float(state.link_delay_ms[i]),
-                "delay_age_s": _finite(state.age_s[Quantity.LINK_DELAY][i]),
+                "delay_age_s": finite(state.age_s[Quantity.LINK_DELAY][i]),
                 "bandwidth_mbps": link.bandwidth_mbps,
                 "forward_mbps": float(state.link_load_mbps[i, 0]),
                 "backward_mbps": float(state.link_load_mbps[i, 1]),
@@ -163,13 +172,19 @@ class Descriptions:
             for i, link in enumerate(self._scenario.links)
         ]
 
+    def _topology(self) -> dict[str, Any]:
+        return topology(self._scenario)
+
+    def _proposals(self) -> list[dict[str, object]]:
+        return [proposal.as_json() for proposal in self._loop.proposals.all]
+
     def _decisions(self) -> list[dict[str, Any]]:
         return [record.as_json() for record in self._loop.decisions]
 
     def _migrations(self) -> list[Mapping[str, object]]:
-        return [self._migration(record) for record in self._service.migrations.records.values()]
+        return [self.migration(record) for record in self._service.migrations.records.values()]
 
-    def _migration(self, record: Any) -> Mapping[str, object]:
+    def migration(self, record: MigrationRecord) -> Mapping[str, object]:
         return {**record.as_json(), "run_s": record.requested_s - self._service.started_s}
 
 
@@ -178,7 +193,7 @@ def _measured(value_ms: float) -> float | None:
     return float(value_ms) or None
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """JSON has no infinity: what no route carries has no delay."""
     return float(value) if math.isfinite(value) else None
 
@@ -194,4 +209,4 @@ def _ages(state: NetworkState | None) -> dict[str, float | None]:
     """Per quantity the age of its oldest reading; None where one was never read."""
     if state is None:
         return {}
-    return {q.value: _finite(float(ages.max())) for q, ages in state.age_s.items() if len(ages)}
+    return {q.value: finite(float(ages.max())) for q, ages in state.age_s.items() if len(ages)}

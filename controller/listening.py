@@ -19,3 +19,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listener.close()
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror} (choose another with --listen)") from None
     return listener
+
+
+def page_address(host: str, port: int) -> str:
+    """What a person types into a browser on this machine; a wildcard address is none."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

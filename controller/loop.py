@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from agent.decision import MigrationDecision, Move, Prediction
 from controller.journal import Journal
 from controller.modes import NO_MODE
+from controller.proposals import Proposal, Proposals
 from controller.records import DecisionRecord, MigrationRecord, Mode, Refused, UnknownName
 from controller.service import Service
 from controller.thrift import Past, Restraint
 from controller.tick import Decider, Tick, predict
+from controller.would_have import WouldHave
 from twin.state import NetworkState, placed
 
 log = logging.getLogger("vnftwin.loop")
@@ -25,9 +27,11 @@ class Loop:
 
     def __init__(
         self, service: Service, decider: Decider, journal: Journal, *,
-        mode: Mode, observe_decision: Callable[[float], None],
+        mode: Mode, observe_decision: Callable[[float], None], would_have: WouldHave | None = None,
     ) -> None:  # fmt: skip
+        """`would_have` is the dry run that goes along while a person is advised; its decider is one of its own."""
         self.service, self.decider, self.mode = service, decider, mode
+        self.proposals, self.would_have = Proposals(), would_have
         self.decisions: deque[DecisionRecord] = deque(maxlen=DECISIONS_KEPT)
         self.times_s: deque[float] = deque(maxlen=DECISIONS_KEPT)
         self.refusals: dict[str, int] = {}
@@ -43,12 +47,35 @@ class Loop:
         past, in_flight = self._past(), frozenset(service.migrations.busy)
         seen = self._expected(state, past.under_way)
         fixed = service.migrations.modes.fixed()
+        if self.mode is Mode.ADVISE:
+            self._go_along(state, fixed)
+            fixed |= self.proposals.dismissed(service.shell.clock())
         tick = self.decider.tick(seen, service.routes(), past=past, in_flight=in_flight, fixed=fixed)
         self.times_s.append(tick.took_s)
         self._observe(tick.took_s)
         record = self._record(tick, state, self._act(tick))
         self.decisions.append(record)
         self._journal.add_decision(state, record.as_json())
+
+    def set_mode(self, mode: Mode) -> None:
+        """Who decides from now on; nobody is left waiting for a proposal of another mode."""
+        if mode is not self.mode:
+            log.info("mode %s", mode.value)
+            self.mode = mode
+            self.proposals.withdraw(self.service.shell.clock())
+            if self.would_have is not None:
+                self.would_have.end()
+
+    def accept(self, ident: str) -> MigrationRecord:
+        """Begins the move of an open proposal. UnknownName; Refused where it is not open or not allowed any more."""
+        proposal = self.proposals.still_open(ident)
+        record = self.request(proposal.vnf, proposal.target, None)
+        self.proposals.accept(ident, record.id, now_s=self.service.shell.clock())
+        return record
+
+    def dismiss(self, ident: str) -> Proposal:
+        """Takes an open proposal from the table for a while. UnknownName; Refused where it is not open."""
+        return self.proposals.dismiss(ident, now_s=self.service.shell.clock())
 
     def request(self, vnf: str, target: str, key: str | None) -> MigrationRecord:
         """A move asked for by a person. UnknownName, or Refused with the reason; a known key gives its migration."""
@@ -61,6 +88,8 @@ class Loop:
             raise Refused(
                 refusal, self.service.migrations.modes.choose(vnf, target).reason if refusal == NO_MODE else ""
             )
+        if self.would_have is not None:
+            self.would_have.moved(vnf, target)
         return self._begin(vnf, target, "asked for", self.predict(vnf, target), key)
 
     def verdict(self, vnf: str, target: str) -> str:
@@ -104,16 +133,31 @@ class Loop:
         return placed(self.service.scenario, state, {**self.service.keeper.server_of, **under_way})
 
     def _act(self, tick: Tick) -> str:
-        """Begins an allowed move; the id of its migration, '' where there is none."""
+        """Begins an allowed move, or proposes it to a person; the id of its migration, '' where there is none."""
         decision = tick.decision
-        if not isinstance(decision, Move):
-            return ""
-        if tick.refusal:
+        if isinstance(decision, Move) and tick.refusal:
             self._refuse(decision.vnf, decision.target, tick.refusal)
-            return ""
         if self.mode is not Mode.AUTO:
+            self._propose(tick)
+            return ""
+        if not isinstance(decision, Move) or tick.refusal:
             return ""
         return self._begin(decision.vnf, decision.target, decision.reason, decision.prediction).id
+
+    def _propose(self, tick: Tick) -> None:
+        now_s, move = self.service.shell.clock(), tick.decision
+        if isinstance(move, Move) and not tick.refusal:
+            source = self.service.keeper.server_of[move.vnf]
+            self.proposals.offer(move, source, now_s=now_s, started_s=self.service.started_s)
+        else:
+            self.proposals.withdraw(now_s)
+
+    def _go_along(self, state: NetworkState, fixed: frozenset[tuple[str, str]]) -> None:
+        """The dry run's own tick, on the same state."""
+        if self.would_have is not None:
+            if not self.would_have.running:
+                self.would_have.begin(self.service.keeper.server_of, self.service.shell.clock())
+            self.would_have.decide(state, self.service.routes(), fixed=fixed)
 
     def _begin(
         self, vnf: str, target: str, reason: str, predicted: Prediction, key: str | None = None

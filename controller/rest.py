@@ -12,11 +12,15 @@ from typing import Any, Protocol
 from routes import Mapper
 from webob import Request, Response
 
+from controller.feed import Readers, TooManyReaders
+from controller.origin import foreign_origin
+from controller.page_files import page_file, page_files
 from controller.records import Mode, Refused, UnknownName
 from twin.errors import InputError
 
 log = logging.getLogger("vnftwin.rest")
 MAX_BODY_BYTES = 65_536
+OPEN = frozenset({"health", "page"})  # what a token does not guard: it shows nothing of the network
 
 
 class Api(Protocol):
@@ -29,6 +33,10 @@ class Api(Protocol):
     def request_migration(self, vnf: str, target: str, key: str | None) -> Mapping[str, object]: ...
 
     def what_if(self, vnf: str, target: str) -> Mapping[str, object]: ...
+
+    def accept_proposal(self, ident: str) -> Mapping[str, object]: ...
+
+    def dismiss_proposal(self, ident: str) -> Mapping[str, object]: ...
 
     def set_mode(self, mode: Mode) -> None: ...
 
@@ -52,10 +60,14 @@ def needs_token(host: str) -> bool:
 
 
 class RestApplication:
-    """WSGI callable. With a `token`, every path but `/healthz` wants `Authorization: Bearer TOKEN`."""
+    """WSGI callable. With a `token`, all but the page's own files and `/healthz` want `Authorization: Bearer TOKEN`.
 
-    def __init__(self, api: Api, *, token: str = "") -> None:
-        self._api, self._token = api, token
+    `readers` opens the streams of events; without it there is no such path.
+    """
+
+    def __init__(self, api: Api, *, token: str = "", readers: Readers | None = None) -> None:
+        self._api, self._token, self._readers = api, token, readers
+        self._files = page_files()
         self._map = _routes()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -67,7 +79,9 @@ class RestApplication:
         found = self._map.match(environ={**request.environ, "REQUEST_METHOD": request.method})
         if found is None:
             return self._not_found(request)
-        if found["action"] != "health" and not self._authorised(request):
+        if foreign := foreign_origin(request, guarded=bool(self._token)):
+            return _reply(403, {"error": foreign})
+        if found["action"] not in OPEN and not self._authorised(request):
             return _reply(401, {"error": "bearer token missing or wrong"})
         action = found.pop("action")
         try:
@@ -77,6 +91,8 @@ class RestApplication:
             return _reply(400, {"error": str(error)})
         except UnknownName as error:
             return _reply(404, {"error": str(error)})
+        except TooManyReaders as error:
+            return _reply(503, {"error": str(error)}, headers=[("Retry-After", "5")])
         except Refused as error:
             said = {"detail": error.detail} if error.detail else {}
             return _reply(409, {"error": "refused", "reason": error.reason, **said})
@@ -108,6 +124,26 @@ class RestApplication:
         record = self._api.request_migration(body["vnf"], body["target"], body.get("idempotency_key"))
         return _reply(202, record, headers=[("Location", f"/api/v1/migrations/{record['id']}")])
 
+    def _do_accept(self, _request: Request, ident: str) -> Response:
+        record = self._api.accept_proposal(ident)
+        return _reply(202, record, headers=[("Location", f"/api/v1/migrations/{record['id']}")])
+
+    def _do_dismiss(self, _request: Request, ident: str) -> Response:
+        return _reply(200, self._api.dismiss_proposal(ident))
+
+    def _do_events(self, request: Request) -> Response:
+        if self._readers is None:
+            return _reply(404, {"error": "no events here"})
+        stream = self._readers.open(request.headers.get("Last-Event-ID", ""))
+        request.environ["eventlet.minimum_write_chunk_size"] = 0  # an event is sent when it is there
+        headers = [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
+        response = Response(app_iter=stream, content_type="text/event-stream", charset="utf-8")
+        response.headers.extend(headers)
+        return response
+
+    def _do_page(self, request: Request, file: str) -> Response:
+        return page_file(self._files, file, request)
+
     def _do_whatif(self, request: Request) -> Response:
         body = _body(request, required=("vnf", "target"))
         return _reply(200, self._api.what_if(body["vnf"], body["target"]))
@@ -133,10 +169,15 @@ class RestApplication:
 def _routes() -> Mapper:
     mapper, api = Mapper(), "/api/v1"
     get, post, put = ({"method": [m]} for m in ("GET", "POST", "PUT"))
-    for what in ("state", "chains", "servers", "links", "decisions", "migrations"):
+    for what in ("state", "chains", "servers", "links", "decisions", "migrations", "proposals", "topology"):
         mapper.connect(f"{api}/{what}", action="describe", what=what, conditions=get)
     mapper.connect(api + "/migrations/{ident}", action="migration", conditions=get)
     mapper.connect(f"{api}/migrations", action="migrate", conditions=post)
+    for action in ("accept", "dismiss"):
+        mapper.connect(f"{api}/proposals/{{ident}}/{action}", action=action, conditions=post)
+    mapper.connect(f"{api}/events", action="events", conditions=get)
+    mapper.connect("/", action="page", file="index.html", conditions=get)
+    mapper.connect("/page/{file:.*}", action="page", conditions=get)
     mapper.connect(f"{api}/whatif", action="whatif", conditions=post)
     mapper.connect(f"{api}/mode", action="mode", conditions=put)
     for path, action in (("/healthz", "health"), ("/readyz", "ready"), ("/metrics", "metrics")):

@@ -44,6 +44,7 @@ class RunOptions:
     token: str = ""
     rates_pps: Mapping[str, float] = field(default_factory=dict)
     program: str = "controller.cli"
+    mode: str = "auto"
 
     @property
     def policy_label(self) -> str:
@@ -131,6 +132,7 @@ class LiveRun:
                 self.controller = controller
                 self.wait_controller()
                 self._took("first packet can flow", began)
+                self.watcher.progress(f"page: {self.client.url}/")
                 self._traffic(actions)
                 self._collect()
         self.record.save(options.report / f"run-{options.policy_label}.json")
@@ -141,7 +143,8 @@ class LiveRun:
         return [
             "nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--",
             sys.executable, "-m", options.program, "controller", str(ready["scenario"]),
-            "--policy", options.policy, "--seed", str(options.seed), "--listen-fd", str(self._listener.fileno()),
+            "--policy", options.policy, "--mode", options.mode, "--seed", str(options.seed),
+            "--listen-fd", str(self._listener.fileno()),
             "--journal", str(self._journal),
             "--control", str(Path(str(ready["scenario"])).parent / "control"),
         ]  # fmt: skip

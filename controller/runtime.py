@@ -8,17 +8,16 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import eventlet
-import eventlet.greenio
 import eventlet.tpool
-import eventlet.wsgi
 
 from agent.a2c_policy import named_policy
+from agent.decision import Policy
+from controller.beats import Beats
 from controller.containers import ContainerEngine
 from controller.descriptions import Descriptions
 from controller.engines import engine_image, open_engine
@@ -28,12 +27,15 @@ from controller.journal import Journal
 from controller.listening import listening_socket
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
+from controller.news import LOOK_S
 from controller.ports import OvsPorts
 from controller.records import Mode
-from controller.rest import RestApplication, needs_token
+from controller.rest import needs_token
 from controller.service import POLL_S, Service
 from controller.telemetry import Telemetry
 from controller.tick import Decider
+from controller.web import Web
+from controller.would_have import WouldHave
 from twin.errors import InputError, VnftwinError
 from twin.feasibility import Limits
 from twin.forecast import PersistenceForecaster
@@ -65,8 +67,7 @@ class Runtime:
 
     def __init__(self, scenario: Scenario, options: RuntimeOptions) -> None:
         self.scenario, self.options = scenario, options
-        self._threads: list[Any] = []
-        self.loop_errors = 0
+        self._beats = Beats()
         self.journal = Journal(options.journal)
         self._note()
         self.journal.note_start(time.monotonic())
@@ -78,35 +79,35 @@ class Runtime:
             shell=shell, spawn=eventlet.spawn, observe_step=self._observe_step, confirm=options.confirm,
         )  # fmt: skip
         policy = named_policy(options.policy or "a2c", scenario, seed=options.seed)
-        decider = Decider(scenario, policy, PersistenceForecaster(), limits=Limits(), clock=time.perf_counter)
+        decider, beside = (decider_of(scenario, policy) for _ in range(2))
         decider.warm_up(self.service.builder.build(time.monotonic()), self.service.routes())
         self.loop = Loop(
-            self.service, decider, self.journal, mode=Mode(options.mode), observe_decision=self._observe_decision
-        )
+            self.service, decider, self.journal, mode=Mode(options.mode), observe_decision=self._observe_decision,
+            would_have=WouldHave(scenario, beside),
+        )  # fmt: skip
         self.descriptions = Descriptions(self.service, self.loop, handler_errors=self._handler_errors)
         self.metrics = self.descriptions.prometheus = ControllerMetrics(self.descriptions)
+        self.web = Web(self.service, self.loop, self.descriptions, token=options.token)
 
     def switch_name(self, dpid: int) -> str:
         return self.service.telemetry.discovery.switch_name(dpid)
 
     def start(self) -> None:
         """Begins to serve; returns at once."""
-        self._threads = [
-            eventlet.spawn(self._serve_rest),
-            eventlet.spawn(self._set_up),
-            eventlet.spawn(self._repeat, self.service.beat, BEAT_S),
-            eventlet.spawn(self._repeat, self.service.poll, POLL_S),
-            # half a period off the poll: it is to measure a barrier, not the statistics before it
-            eventlet.spawn_after(POLL_S / 2, self._repeat, self.service.measure_barrier, POLL_S),
-            eventlet.spawn(self._repeat, self.service.keep, KEEP_S),
-            eventlet.spawn(self._repeat, self.loop.tick, self.scenario.period_s),
-        ]
+        beats, service = self._beats, self.service
+        beats.once(lambda: self.web.serve(self._listener()))
+        beats.once(self._set_up)
+        beats.every(BEAT_S, service.beat)
+        beats.every(POLL_S, service.poll)
+        # half a period off the poll: it is to measure a barrier, not the statistics before it
+        beats.every(POLL_S, service.barriers.measure, after_s=POLL_S / 2)
+        beats.every(KEEP_S, service.keep)
+        beats.every(self.scenario.period_s, self.loop.tick)
+        beats.every(LOOK_S, self.web.look)
 
     def stop(self) -> None:
         """Ends the loop. Switches keep their rules and VNFs go on: packets flow without us."""
-        for thread in self._threads:
-            thread.kill()
-        self._threads = []
+        self._beats.stop()
         self.journal.close()
 
     def _set_up(self) -> None:
@@ -115,25 +116,6 @@ class Runtime:
         except VnftwinError as error:
             log.error("set-up failed: %s", error)
             os.kill(os.getpid(), signal.SIGTERM)
-
-    def _repeat(self, work: Callable[[], None], period_s: float) -> None:
-        """Calls `work` every `period_s`, without drift or catching up; an error ends one turn, not the loop."""
-        next_s = time.monotonic() + period_s
-        while True:
-            eventlet.sleep(max(0.0, next_s - time.monotonic()))
-            next_s = max(next_s + period_s, time.monotonic())
-            try:
-                work()
-            except VnftwinError as error:
-                log.warning("%s: %s", work.__name__, error)
-            except Exception:
-                self.loop_errors += 1
-                log.exception("%s", work.__name__)
-
-    def _serve_rest(self) -> None:
-        application = RestApplication(self.descriptions, token=self.options.token)
-        listener = eventlet.greenio.GreenSocket(self._listener())
-        eventlet.wsgi.server(listener, application, log=_NoLog(), log_output=False)
 
     def _listener(self) -> socket.socket:
         if self.options.listen_fd >= 0:
@@ -149,7 +131,7 @@ class Runtime:
     def _handler_errors(self) -> int:
         from controller.ryu_compat import handler_errors
 
-        return self.loop_errors + sum(handler_errors().values())
+        return self._beats.errors + sum(handler_errors().values())
 
     def _note(self) -> None:
         """InputError where the journal is that of another scenario: its moves are none of this one's."""
@@ -167,11 +149,9 @@ class Runtime:
             self.journal.note(key, value)
 
 
-class _NoLog:
-    """eventlet's server wants a file for its access log."""
-
-    def write(self, _line: str) -> None:
-        """Nothing."""
+def decider_of(scenario: Scenario, policy: Policy) -> Decider:
+    """One that has seen nothing yet."""
+    return Decider(scenario, policy, PersistenceForecaster(), limits=Limits(), clock=time.perf_counter)
 
 
 def serve(scenario: Scenario, options: RuntimeOptions) -> int:

@@ -8,13 +8,13 @@ in; REST and metrics read from `controller.descriptions`.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from controller import openflow
 from controller.accounts import Accounts
+from controller.barrier_times import BarrierTimes
 from controller.chain_keeper import ChainKeeper, Network
 from controller.discovery import DiscoveryEvent, EndpointMoved, LinkDown, LinkUp, SwitchJoined
 from controller.executor import Executor, Shell
@@ -34,18 +34,20 @@ from controller.switchboard import Send, Switchboard, SwitchGone
 from controller.telemetry import Telemetry
 from twin.errors import VnftwinError
 from twin.routing import Router, Routes
+from twin.samples import Sample
 from twin.scenario import Scenario
 from twin.state import FloatArray, NetworkState, StateBuilder
 
 log = logging.getLogger("vnftwin")
 POLL_S = 1.0
 DELAYS_COUNT_AFTER_S = 10.0  # of a link being up; a minimum over fewer probes than that may read too long
-BARRIERS_KEPT = 200
 RETRY_S = 2.0  # a chain that could not be steered is tried again after this
 
 
 class Service:
     """One controller. Its methods are called from green threads of one event loop."""
+
+    world_label = "live"  # what the readings are of
 
     def __init__(
         self, scenario: Scenario, *, telemetry: Telemetry, hosts: Hosts, journal: Journal, shell: Shell,
@@ -69,8 +71,7 @@ class Service:
         self._retry_at_s: dict[str, float] = {}
         self._told: dict[str, str] = {}
         self._up_since_s: dict[str, float] = {}
-        self.barrier_times_s: deque[float] = deque(maxlen=BARRIERS_KEPT)
-        self._barriers, self._port_polls = 0, PortPolls()
+        self.barriers, self._port_polls = BarrierTimes(self.switchboard, shell, telemetry.discovery), PortPolls()
         self.watch = HostWatch(
             scenario, hosts, self.keeper, self.migrations, telemetry, shell, spawn, self._tell,
             lambda: (self.state, self.routes()),
@@ -133,7 +134,17 @@ class Service:
         def route(a: str, b: str) -> tuple[str, ...]:
             return tuple(names[i] for i in routes.path(index[a], index[b]))
 
-        return Network(self.telemetry.discovery.adjacency(), route)
+        return Network(self.adjacency(), route)
+
+    def adjacency(self) -> Mapping[tuple[str, str], int]:
+        return self.telemetry.discovery.adjacency()
+
+    def missing_links(self) -> list[str]:
+        return self.telemetry.discovery.missing_links()
+
+    @property
+    def energy_j(self) -> float:
+        return self.watch.energy.total_j
 
     def places(self) -> Mapping[str, tuple[str, int]]:
         return {e.id: self.telemetry.discovery.endpoint_place(e.id) for e in self.scenario.endpoints}
@@ -181,23 +192,14 @@ class Service:
             self.switchboard.send(switch, requests)
         if self.set_up_done:
             self.watch.poll()
-        self._take_state()
-
-    def measure_barrier(self) -> None:
-        """One bare barrier, on each switch in turn: what every confirmed rule has to wait for at least."""
-        switches = self.telemetry.discovery.switches
-        if switches:
-            switch = switches[self._barriers % len(switches)]
-            self._barriers += 1
-            began_s = self.shell.clock()
-            self.switchboard.barrier((switch,), timeout_s=POLL_S)
-            self.barrier_times_s.append(self.shell.clock() - began_s)
+        now_s = self.shell.clock()
+        self._take_state(now_s, self.telemetry.take_samples(now_s))
 
     def keep(self) -> None:
         """Makes installed follow desired, for every chain that is not changing already."""
         if not self.set_up_done:
             return
-        self.keeper.learn(self.telemetry.discovery.adjacency())
+        self.keeper.learn(self.adjacency())
         now_s = self.shell.clock()
         for chain in self.scenario.chains:
             if chain.id not in self.migrations.busy and now_s >= self._retry_at_s.get(chain.id, 0.0):
@@ -207,7 +209,7 @@ class Service:
 
     def routes(self) -> Routes:
         """Lowest-delay routes over the links that are up now."""
-        missing = set(self.telemetry.discovery.missing_links())
+        missing = set(self.missing_links())
         up = np.array([link.id not in missing for link in self.scenario.links], dtype=np.bool_)
         return self.router.routes(up, self._known_delays_ms())
 
@@ -247,9 +249,7 @@ class Service:
         segments = self.keeper.installed[chain_id].segments
         return " | ".join("-".join(segment.path) for segment in segments)
 
-    def _take_state(self) -> None:
-        now_s = self.shell.clock()
-        samples = self.telemetry.take_samples(now_s)
+    def _take_state(self, now_s: float, samples: Sequence[Sample]) -> None:
         self.builder.add(samples)
         self.journal.add_samples(samples)
         self.state = self.builder.build(now_s)

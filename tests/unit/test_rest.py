@@ -44,6 +44,16 @@ class FakeApi:
     def what_if(self, vnf: str, target: str) -> Mapping[str, object]:
         return {"vnf": vnf, "target": target}
 
+    def accept_proposal(self, ident: str) -> Mapping[str, object]:
+        if ident != "p1":
+            raise UnknownName(f"unknown proposal {ident}")
+        return {"id": "m1", "status": "pending"}
+
+    def dismiss_proposal(self, ident: str) -> Mapping[str, object]:
+        if ident == "p0":
+            raise Refused("closed", "p0 is withdrawn")
+        return {"id": ident, "status": "dismissed"}
+
     def set_mode(self, mode: Mode) -> None:
         self.mode = mode
 
