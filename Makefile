@@ -16,6 +16,8 @@ PYTEST := $(BIN)/python -m pytest
 SYSTEM := mininet=/usr/bin/mnexec openvswitch-switch=/usr/sbin/ovs-vswitchd docker.io=/usr/bin/docker \
 	gcc=/usr/bin/gcc libc6-dev=/usr/include/stdio.h libsodium-dev=/usr/include/sodium.h make=/usr/bin/make iproute2=/usr/sbin/ip \
 	ethtool=/usr/sbin/ethtool iputils-ping=/usr/bin/ping
+# the same for what only tests need
+TEST_SYSTEM := prometheus=/usr/bin/promtool
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-root lint format bench clean
 
@@ -27,7 +29,7 @@ setup: $(VENV)/.system $(VENV)/.installed ## system packages where missing, and 
 demo: setup ## the live demonstration, about two minutes: table at the end, report in ./report
 	$(SUDO) $(BIN)/vnftwin run $(SCENARIO) --duration $(DURATION) --report report
 
-test: setup ## all tests, the quick ones first (those that need root are skipped without it)
+test: setup $(VENV)/.test-system ## all tests, the quick ones first (those that need root are skipped without it)
 	$(PYTEST) -n auto tests/unit tests/property
 	$(SUDO) $(PYTEST) tests/contract
 	$(PYTEST) tests/learning
@@ -66,8 +68,8 @@ $(VENV)/.installed: setup.cfg setup.py pyproject.toml build-constraints.txt | $(
 
 # Debian's packages start their services when installed. Ours run in a namespace of their own, so none has to be started
 # here: while apt runs, a policy-rc.d (if there is none) says so, and services that run already are left alone.
-$(VENV)/.system: Makefile | $(VENV)/bin/python
-	@missing=; for entry in $(SYSTEM); do [ -e "$${entry#*=}" ] || missing="$$missing $${entry%%=*}"; done; \
+define install_missing
+@missing=; for entry in $(1); do [ -e "$${entry#*=}" ] || missing="$$missing $${entry%%=*}"; done; \
 	[ -z "$$missing" ] || { \
 		command -v apt-get >/dev/null || { echo "no apt-get here: please install$$missing" >&2; exit 2; }; \
 		echo "installing$$missing"; policy=/usr/sbin/policy-rc.d; \
@@ -76,4 +78,11 @@ $(VENV)/.system: Makefile | $(VENV)/bin/python
 			printf '#!/bin/sh\nexit 101\n' | $(SUDO) tee $$policy >/dev/null; $(SUDO) chmod 755 $$policy; \
 		fi; \
 		$(SUDO) apt-get update -q && $(APT) $$missing; }
-	touch $@
+touch $@
+endef
+
+$(VENV)/.system: Makefile | $(VENV)/bin/python
+	$(call install_missing,$(SYSTEM))
+
+$(VENV)/.test-system: Makefile | $(VENV)/bin/python
+	$(call install_missing,$(TEST_SYSTEM))

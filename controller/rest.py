@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hmac
+import importlib.metadata
 import ipaddress
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from routes import Mapper
 from webob import Request, Response
 
+from controller.bodies import BadRequest, read_body
 from controller.feed import Readers, TooManyReaders
+from controller.openapi import ENDPOINTS, METHODS, PAGE, Endpoint, document
 from controller.origin import foreign_origin
 from controller.page_files import page_file, page_files
 from controller.records import Mode, Refused, UnknownName
-from twin.errors import InputError
 
 log = logging.getLogger("vnftwin.rest")
-MAX_BODY_BYTES = 65_536
-OPEN = frozenset({"health", "page"})  # what a token does not guard: it shows nothing of the network
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Api(Protocol):
@@ -43,10 +43,6 @@ class Api(Protocol):
     def not_ready(self) -> str: ...
 
     def metrics(self) -> bytes: ...
-
-
-class BadRequest(InputError):
-    """A request whose body is not what the interface asks for."""
 
 
 def needs_token(host: str) -> bool:
@@ -76,19 +72,20 @@ class RestApplication:
         return result
 
     def _answer(self, request: Request) -> Response:
-        found = self._map.match(environ={**request.environ, "REQUEST_METHOD": request.method})
-        if found is None:
+        method = "GET" if request.method == "HEAD" else request.method
+        endpoint, parts = self._find(request.environ, method)
+        if endpoint is None:
             return self._not_found(request)
         if foreign := foreign_origin(request, guarded=bool(self._token)):
             return _reply(403, {"error": foreign})
-        if found["action"] not in OPEN and not self._authorised(request):
-            return _reply(401, {"error": "bearer token missing or wrong"})
-        action = found.pop("action")
+        if not endpoint.public and not self._authorised(request):
+            return _reply(401, {"error": "bearer token missing or wrong"}, headers=[("WWW-Authenticate", "Bearer")])
         try:
-            reply: Response = getattr(self, f"_do_{action}")(request, **found)
+            given = {} if endpoint.body is None else {"body": read_body(request, endpoint.body)}
+            reply: Response = getattr(self, f"_do_{endpoint.action}")(request, **endpoint.arguments, **parts, **given)
             return reply
         except BadRequest as error:
-            return _reply(400, {"error": str(error)})
+            return _reply(error.status, {"error": str(error)})
         except UnknownName as error:
             return _reply(404, {"error": str(error)})
         except TooManyReaders as error:
@@ -100,14 +97,18 @@ class RestApplication:
             log.exception("request failed: %s %s", request.method, request.path)
             return _reply(500, {"error": "internal error, see the log"})
 
+    def _find(self, environ: Mapping[str, Any], method: str) -> tuple[Endpoint | None, dict[str, str]]:
+        """The endpoint of a method and path, and the path's parts."""
+        found = self._map.match(environ={**environ, "REQUEST_METHOD": method})
+        if found is None:
+            return None, {}
+        return _ALL[int(found.pop("action"))], found
+
     def _not_found(self, request: Request) -> Response:
-        others = [m for m in ("GET", "POST", "PUT") if m != request.method and self._matches(request.path, m)]
+        others = [m for m in METHODS if self._find(request.environ, m)[0] is not None]
         if others:
             return _reply(405, {"error": f"use {' or '.join(others)}"}, headers=[("Allow", ", ".join(others))])
         return _reply(404, {"error": f"no such path: {request.path}"})
-
-    def _matches(self, path: str, method: str) -> bool:
-        return self._map.match(environ={"PATH_INFO": path, "REQUEST_METHOD": method}) is not None
 
     def _authorised(self, request: Request) -> bool:
         given = request.headers.get("Authorization", "").encode()
@@ -119,8 +120,7 @@ class RestApplication:
     def _do_migration(self, _request: Request, ident: str) -> Response:
         return _reply(200, self._api.describe_migration(ident))
 
-    def _do_migrate(self, request: Request) -> Response:
-        body = _body(request, required=("vnf", "target"), optional=("idempotency_key",))
+    def _do_migrate(self, _request: Request, body: Mapping[str, str]) -> Response:
         record = self._api.request_migration(body["vnf"], body["target"], body.get("idempotency_key"))
         return _reply(202, record, headers=[("Location", f"/api/v1/migrations/{record['id']}")])
 
@@ -144,16 +144,15 @@ class RestApplication:
     def _do_page(self, request: Request, file: str) -> Response:
         return page_file(self._files, file, request)
 
-    def _do_whatif(self, request: Request) -> Response:
-        body = _body(request, required=("vnf", "target"))
+    def _do_whatif(self, _request: Request, body: Mapping[str, str]) -> Response:
         return _reply(200, self._api.what_if(body["vnf"], body["target"]))
 
-    def _do_mode(self, request: Request) -> Response:
-        wanted = _body(request, required=("mode",))["mode"]
-        if wanted not in list(Mode):
-            raise BadRequest(f"mode must be one of {', '.join(Mode)}")
-        self._api.set_mode(Mode(wanted))
-        return _reply(200, {"mode": wanted})
+    def _do_mode(self, _request: Request, body: Mapping[str, str]) -> Response:
+        self._api.set_mode(Mode(body["mode"]))
+        return _reply(200, {"mode": body["mode"]})
+
+    def _do_openapi(self, _request: Request) -> Response:
+        return _reply(200, document(importlib.metadata.version("vnftwin")))
 
     def _do_health(self, _request: Request) -> Response:
         return _reply(200, {"ok": True})
@@ -163,48 +162,19 @@ class RestApplication:
         return _reply(503 if lack else 200, {"ready": not lack, "waiting_for": lack})
 
     def _do_metrics(self, _request: Request) -> Response:
-        return Response(body=self._api.metrics(), content_type="text/plain", charset="utf-8")
+        return Response(body=self._api.metrics(), headerlist=[("Content-Type", PROMETHEUS_TEXT)])
+
+
+_ALL = (*ENDPOINTS, *PAGE)
 
 
 def _routes() -> Mapper:
-    mapper, api = Mapper(), "/api/v1"
-    get, post, put = ({"method": [m]} for m in ("GET", "POST", "PUT"))
-    for what in ("state", "chains", "servers", "links", "decisions", "migrations", "proposals", "topology"):
-        mapper.connect(f"{api}/{what}", action="describe", what=what, conditions=get)
-    mapper.connect(api + "/migrations/{ident}", action="migration", conditions=get)
-    mapper.connect(f"{api}/migrations", action="migrate", conditions=post)
-    for action in ("accept", "dismiss"):
-        mapper.connect(f"{api}/proposals/{{ident}}/{action}", action=action, conditions=post)
-    mapper.connect(f"{api}/events", action="events", conditions=get)
-    mapper.connect("/", action="page", file="index.html", conditions=get)
-    mapper.connect("/page/{file:.*}", action="page", conditions=get)
-    mapper.connect(f"{api}/whatif", action="whatif", conditions=post)
-    mapper.connect(f"{api}/mode", action="mode", conditions=put)
-    for path, action in (("/healthz", "health"), ("/readyz", "ready"), ("/metrics", "metrics")):
-        mapper.connect(path, action=action, conditions=get)
+    """Routes to the numbers of `_ALL`."""
+    mapper = Mapper()
+    for number, endpoint in enumerate(_ALL):
+        mapper.connect(endpoint.path, action=str(number), conditions={"method": [endpoint.method]})
     mapper.create_regs([])
     return mapper
-
-
-def _body(request: Request, *, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, str]:
-    """The request's JSON object, whose values are all non-empty strings. BadRequest says what is wrong with it."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise BadRequest(f"body larger than {MAX_BODY_BYTES} bytes")
-    try:
-        body = json.loads(request.body)
-    except ValueError as error:
-        raise BadRequest(f"body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise BadRequest("body is not a JSON object")
-    for name in required:
-        if name not in body:
-            raise BadRequest(f"missing key: {name}")
-    for name, value in body.items():
-        if name not in (*required, *optional):
-            raise BadRequest(f"unknown key: {name}")
-        if not isinstance(value, str) or not value:
-            raise BadRequest(f"{name} must be a non-empty string")
-    return body
 
 
 def _reply(status: int, body: object, *, headers: Iterable[tuple[str, str]] = ()) -> Response:

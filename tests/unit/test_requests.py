@@ -34,7 +34,7 @@ class Client:
 
     def move(self, vnf: str, target: str, key: str | None = None) -> tuple[int, Any]:
         body = {"vnf": vnf, "target": target} | ({"idempotency_key": key} if key else {})
-        request = Request.blank("/api/v1/migrations", method="POST", json=body)
+        request = Request.blank("/api/v1/migrations", method="POST", json=body, content_type="application/json")
         response = request.get_response(self._application)
         return response.status_code, response.json
 

@@ -135,7 +135,8 @@ def test_no_controller_is_one_clear_error() -> None:
     ],
 )
 def test_a_malformed_body_is_400_and_says_why(api: FakeApi, url: str, body: bytes, message: str) -> None:
-    reply = requests.post(f"{url}/api/v1/migrations", data=body, timeout=5)
+    headers = {"Content-Type": "application/json"}
+    reply = requests.post(f"{url}/api/v1/migrations", data=body, headers=headers, timeout=5)
     assert reply.status_code == 400
     assert message in reply.json()["error"]
     assert api.asked == []
