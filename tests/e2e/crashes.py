@@ -14,12 +14,14 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from controller.client import Unreachable
 from controller.run import LiveRun, RunOptions, Watcher, run_live
+from tests.e2e.asking import PASSING, ask_move, await_ready
 from tests.e2e.outside import Outside, losses
 from twin.scenario_file import load_scenario
 
@@ -87,8 +89,10 @@ class Crashes:
         return self.steps
 
     def _move(self) -> Any:
-        migration = self.run.client.move(self.vnf, self._target())["id"]
-        return self.run.client.wait_migration(migration, timeout_s=30)
+        return self.run.client.wait_migration(self._ask(), timeout_s=30)
+
+    def _ask(self) -> str:
+        return ask_move(self.run, self.vnf, self._target(), within_s=SETTLED_S, passing=PASSING)
 
     def _target(self) -> str:
         here = self.run.client.get("state")["placement"][self.vnf]
@@ -96,7 +100,8 @@ class Crashes:
 
     def _one(self, case: Case) -> Outcome:
         self.order.write_text(f"{case.phase} {case.number} 0")
-        self.run.client.move(self.vnf, self._target())
+        with suppress(Unreachable):  # it may be killed before it answers
+            self._ask()
         ended = self.run.controller.wait(20)
         if ended and case.undo:
             self.order.write_text(f"{case.undo[0]} {case.undo[1]} 1")
@@ -107,7 +112,7 @@ class Crashes:
             return Outcome(case, self.steps[case.number], "?", 0, 0, ["the controller did not reach the step"])
         began = time.monotonic()
         self.run.controller.start()
-        self._await_ready()
+        await_ready(self.run)
         ready_s = time.monotonic() - began
         problems = self.outside.await_whole(SETTLED_S)
         whole_s = time.monotonic() - began
@@ -116,15 +121,6 @@ class Crashes:
         if last["status"] not in ("done", "rolled_back"):
             problems.append(f"migration {last['id']} is {last['status']}: {last['error']}")
         return Outcome(case, self.steps[case.number], last["status"], ready_s, whole_s, problems)
-
-    def _await_ready(self) -> None:
-        while True:
-            try:
-                if not self.run.client.waiting_for():
-                    return
-            except Unreachable:
-                self.run.controller.check()
-            time.sleep(0.05)
 
     def _packet_problems(self) -> list[str]:
         """Numbered packets, all of them arrived, and each VNF's interface saw its chain's."""

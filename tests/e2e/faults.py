@@ -1,6 +1,6 @@
 """Random moves with random faults on real switches and containers; after each, everything has to be in order again.
 
-    sudo .venv/bin/python -m tests.e2e.faults [--moves 1000] [--seed 1] [--faults 0.3] [--only switch]
+    sudo .venv/bin/python -m tests.e2e.faults [--moves 1000] [--seed 1] [--faults 0.3] [--only switch,link]
 
 A fault falls somewhere within its move: the controller is killed and started again, a VNF's container is killed, a link
 goes down and comes back, a switch loses its rules and its connection, the engine stands still for a while. Then the
@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any
 from controller.client import FINAL, Unreachable
 from controller.records import Refused
 from controller.run import LiveRun, RunOptions, Watcher, run_live
+from tests.e2e.asking import ask_move, await_ready
 from tests.e2e.outside import Outside, losses
 from twin.errors import VnftwinError
 from twin.scenario_file import load_scenario
@@ -77,8 +78,8 @@ class Footprint:
 class Faults:
     """Makes the turns on one live run."""
 
-    def __init__(self, moves: int, seed: int, share: float, only: str = "") -> None:
-        self.moves, self.share, self.only, self.random = moves, share, only, random.Random(seed)
+    def __init__(self, moves: int, seed: int, share: float, only: Sequence[str] = ()) -> None:
+        self.moves, self.share, self.random = moves, share, random.Random(seed)
         self.scenario = load_scenario(SCENARIO)
         self.turns: list[Turn] = []
         self.footprints: list[Footprint] = []
@@ -87,6 +88,7 @@ class Faults:
             "controller": self._kill_controller, "container": self._kill_container, "link": self._flap_link,
             "switch": self._reboot_switch, "engine": self._stall_engine,
         }  # fmt: skip
+        self._choice = [kind for kind in self._kinds if kind in only] or list(self._kinds)
 
     def __call__(self, run: LiveRun) -> None:
         self.run, self.outside = run, Outside(run, self.scenario)
@@ -98,7 +100,7 @@ class Faults:
                 self.footprints.append(self._footprint())
 
     def _turn(self, number: int) -> Turn:
-        kind = (self.only or self.random.choice(list(self._kinds))) if self.random.random() < self.share else "none"
+        kind = self.random.choice(self._choice) if self.random.random() < self.share else "none"
         vnf = self.random.choice(self.scenario.vnfs).id
         target = self.random.choice(self.scenario.servers).id
         turn = Turn(number, vnf, target, kind, self.random.uniform(0.0, 1.2))
@@ -107,7 +109,7 @@ class Faults:
         timer.start()
         ident = self._ask(turn)
         timer.join()
-        self._await_controller()
+        await_ready(self.run)
         turn.status = self._await_end(ident) if ident else turn.status
         turn.problems = self.outside.await_whole(WHOLE_S)
         if turn.fault not in QUIET_FAULTS:
@@ -118,29 +120,14 @@ class Faults:
         return turn
 
     def _ask(self, turn: Turn) -> str:
-        """Asks for the move with a key, again when the controller died over it: the same key is the same migration."""
-        key, deadline = f"turn-{turn.number}", time.monotonic() + WHOLE_S
-        while time.monotonic() < deadline:
-            try:
-                return str(self.run.client.move(turn.vnf, turn.target, key=key)["id"])
-            except Refused as refused:
-                if refused.reason != "not_ready":
-                    turn.status = refused.reason
-                    return ""
-            except Unreachable:
-                pass
-            time.sleep(0.1)
-        turn.status = "no answer"
+        """The id of the migration, or '' with the refusal in the turn's status."""
+        try:
+            return ask_move(self.run, turn.vnf, turn.target, within_s=WHOLE_S, key=f"turn-{turn.number}")
+        except Refused as refused:
+            turn.status = refused.reason
+        except Unreachable:
+            turn.status = "no answer"
         return ""
-
-    def _await_controller(self) -> None:
-        while True:
-            try:
-                if not self.run.client.waiting_for():
-                    return
-            except Unreachable:
-                self.run.controller.check()
-            time.sleep(0.05)
 
     def _await_end(self, ident: str) -> str:
         try:
@@ -211,7 +198,7 @@ class Faults:
         return Footprint(self._since_start, pages * 4096 / 1e6, len(list((proc / "fd").iterdir())))
 
 
-def run_faults(moves: int, seed: int, share: float, only: str = "") -> Faults:
+def run_faults(moves: int, seed: int, share: float, only: Sequence[str] = ()) -> Faults:
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # the controller is started elsewhere
     faults = Faults(moves, seed, share, only)
     with tempfile.TemporaryDirectory() as folder:
@@ -247,10 +234,10 @@ def main() -> int:
     parser.add_argument("--moves", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=float, default=0.3, help="share of the moves with a fault")
-    parser.add_argument("--only", default="", help="controller, container, link, switch or engine")
+    parser.add_argument("--only", default="", help="faults of these kinds: controller, container, link, switch, engine")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    faults = run_faults(arguments.moves, arguments.seed, arguments.faults, arguments.only)
+    faults = run_faults(arguments.moves, arguments.seed, arguments.faults, arguments.only.split(","))
     print(summary(faults))
     return 1 if any(turn.problems for turn in faults.turns) else 0
 
