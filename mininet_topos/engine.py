@@ -65,6 +65,7 @@ class PrivateDocker:
         self.url = f"unix://{self.socket}"
         self._cgroups = CgroupTree("vnftwin-engine-" + sha256(str(self.root).encode()).hexdigest()[:10])
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._background: Path | None = None
 
     def __enter__(self) -> PrivateDocker:
         self.start()
@@ -82,6 +83,8 @@ class PrivateDocker:
         sweep(self.root)  # what a run that was killed left in the same folder
         self.root.mkdir(parents=True)
         self._cgroups.create()
+        # A container's start is a burst of many processes; packets of the userspace switch must not wait for it.
+        self._background = self._cgroups.background("daemons")
         try:
             self._start_containerd()
             self._start_dockerd()
@@ -122,8 +125,15 @@ class PrivateDocker:
     def _spawn(self, command: Sequence[str]) -> None:
         with (self.root / f"{command[0]}.log").open("wb") as log:
             self._daemons.append(
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-            )
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                    preexec_fn=self._step_back,
+                )
+            )  # fmt: skip
+
+    def _step_back(self) -> None:
+        if self._background is not None:
+            self._background.write_text("0")  # 0: the process that writes
 
     def _await_socket(self, path: Path) -> None:
         """dockerd makes its socket early but answers late: an answer is asked for, not the file."""

@@ -21,6 +21,7 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 PREFIX = "vnftwin-"
 _PERIOD_US = 10_000  # short, so that a capped VNF is not silent for long: docs/vnf.md, "Server capacity"
 _LEAST_QUOTA_US = 1_000  # what the kernel accepts
+_BACKGROUND_SHARES = 10  # of 1024 that a group has by itself
 _V2_CONTROLLERS = ("cpu", "memory", "pids")
 _NO_LIMIT = {"pids.max": "max"}
 _CREATE_TRIES = 5
@@ -69,6 +70,20 @@ class CgroupTree:
         if self._lock_fd >= 0 and os.fstat(self._lock_fd).st_nlink == 0:  # removed between making and locking
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def background(self, name: str) -> Path | None:
+        """A group in it whose processes, and what they start, get the CPU after everybody else; its `cgroup.procs`.
+
+        Niceness would not do: where the kernel groups tasks by session (`autogroup`), it counts only within one.
+        None where there is no CPU hierarchy.
+        """
+        for folder in (path / name for path in self.folders):
+            if (folder.parent / "cpu.stat").is_file():
+                folder.mkdir(exist_ok=True)
+                _write(folder / "cpu.shares", str(_BACKGROUND_SHARES))
+                _write(folder / "cpu.weight", "1")
+                return folder / "cgroup.procs"
+        return None
 
     def remove(self) -> None:
         """Kills what runs in it and removes it; nothing happens where it is gone already."""
