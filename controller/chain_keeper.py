@@ -51,6 +51,18 @@ class ChainKeeper:
     def placement(self) -> Placement:
         return Placement(dict(self.server_of))
 
+    @property
+    def ports(self) -> Adjacency:
+        """The ports between switches, also of links that are down now."""
+        return self._ports
+
+    def knows_links_of(self, switch: str) -> bool:
+        """Whether the switch's ports of all links that the scenario gives it have been found."""
+        neighbours = {
+            link.a if link.b == switch else link.b for link in self.scenario.links if switch in (link.a, link.b)
+        }
+        return all((switch, neighbour) in self._ports for neighbour in neighbours)
+
     def put_in_service(self, vnf: str, instance: str, server: str, attachment: Attachment) -> None:
         """From now on this instance is the VNF's active one."""
         self.active[vnf], self.server_of[vnf] = instance, server

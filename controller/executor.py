@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from controller import openflow
@@ -40,7 +41,7 @@ from twin.errors import VnftwinError
 
 log = logging.getLogger("vnftwin.executor")
 BARRIER_TIMEOUT_S = 2.0
-FORWARD_TRIES = 5
+FORWARD_S = 15.0  # a switch that lost its controller tries again after up to 8 s
 FORWARD_PAUSE_S = 0.5
 
 
@@ -159,14 +160,15 @@ class Executor:
         """
         step, changes = plan.steps[number], changes_confirmed_by(plan, number)
         swapping = any(isinstance(s, SwapEntry) for s in (step, *changes))
-        for attempt in range(1, FORWARD_TRIES + 1):
+        deadline_s = self._shell.clock() + FORWARD_S
+        for attempt in count(1):
             try:
                 return self._logged(number, step, steps, confirming=changes, again=attempt > 1)
             except VnftwinError as error:
                 if isinstance(error, SwitchGone) and not swapping:
                     log.warning("%s: %s; left to reconciliation", _name(plan, number), error)
                     return
-                if attempt == FORWARD_TRIES:
+                if self._shell.clock() >= deadline_s:
                     raise StuckForward(_stuck(plan, number, error)) from error
                 log.warning("%s, attempt %d: %s", _name(plan, number), attempt, error)
                 self._shell.sleep(FORWARD_PAUSE_S)

@@ -226,9 +226,13 @@ class Migrations:
         self._resting_until_s[server] = self.shell.clock() + SERVER_REST_S
 
     def unsettled(self, now_s: float, within_s: float) -> frozenset[int]:
-        """Numbers of the chains that are changing or changed less than `within_s` ago."""
+        """Numbers of the chains that are changing, changed less than `within_s` ago, or are not steered yet.
+
+        Of the latter nothing may be judged alien: what an earlier controller installed carries their packets still.
+        """
         recent = {c for c, at_s in self.changed_at_s.items() if now_s - at_s < within_s}
-        return frozenset(self.scenario.chain(c).number for c in recent | self.busy)
+        waiting = {chain.id for chain in self.scenario.chains if chain.id not in self.keeper.installed}
+        return frozenset(self.scenario.chain(c).number for c in recent | self.busy | waiting)
 
     def start_instance(self, vnf: str, server: str, name: str) -> None:
         """Starts a VNF's first instance and puts it in service. ContainerError: the server is left alone a while."""

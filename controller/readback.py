@@ -7,7 +7,7 @@ need (a plan that was cut off left them) are *alien* then, and the ordinary repa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,12 @@ def installed_steerings(rules: Iterable[FlowRule], adjacency: Adjacency) -> Mapp
     reader = _Reader(rules, adjacency)
     found = map(reader.read, reader.ingresses)
     return {steering.chain: steering for steering in found if steering is not None}
+
+
+def unread_chains(rules: Iterable[FlowRule], steerings: Collection[int]) -> frozenset[int]:
+    """Numbers of the chains that have rules by which packets enter, but are not among the `steerings` read back."""
+    cookies = (parse_cookie(rule.cookie) for rule in rules)
+    return frozenset(c.chain for c in cookies if c is not None and c.role is Role.INGRESS and c.chain not in steerings)
 
 
 @dataclass(frozen=True, slots=True)

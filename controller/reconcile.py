@@ -18,6 +18,7 @@ from controller.flow_rule import FlowRule
 from controller.tags import ENTRY_ROLES, Role, parse_cookie
 
 VERDICT_INTERVAL_S = 2.0
+_NO_CHAIN = 0
 
 
 @dataclass(slots=True)
@@ -47,9 +48,12 @@ class Reconciler:
 
     def difference(
         self, switch: str, wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *,
-        unsettled: frozenset[int], entries: Mapping[int, frozenset[str]],
+        unsettled: frozenset[int], entries: Mapping[int, frozenset[str]], links_known: bool = True,
     ) -> Difference:  # fmt: skip
-        """What is to be done on one switch. `entries`: by chain number, the switches that hold its entry rules."""
+        """What is to be done on one switch. `entries`: by chain number, the switches that hold its entry rules.
+
+        Until its links are known (`links_known`) none of its base rules is alien: they let the links' packets in.
+        """
         want, have = frozenset(wanted), frozenset(installed)
         found = compare(want, have, unsettled=unsettled)
         wrong = _wrong_entries(want, have)
@@ -61,7 +65,7 @@ class Reconciler:
             elif switch in switches:
                 self._right.setdefault(chain, set()).add(switch)
         unsure = {chain for chain, switches in entries.items() if not self.is_right(chain, switches)}
-        return Difference(found.missing, _settled(found.alien, unsure))
+        return Difference(found.missing, _settled(found.alien, unsure if links_known else unsure | {_NO_CHAIN}))
 
     def is_right(self, chain: int, entries: frozenset[str]) -> bool:
         """Whether all of these switches were seen to have the chain's entries as wanted since it last changed."""
@@ -94,6 +98,6 @@ def _settled(rules: Iterable[FlowRule], unsettled: AbstractSet[int]) -> tuple[Fl
 
 
 def _chain(rule: FlowRule) -> int:
-    """The number of the chain a rule serves; 0 for a base rule or a cookie that is malformed."""
+    """The number of the chain a rule serves; `_NO_CHAIN` for a base rule or a cookie that is malformed."""
     cookie = parse_cookie(rule.cookie)
-    return 0 if cookie is None or cookie.role is Role.BASE else cookie.chain
+    return _NO_CHAIN if cookie is None or cookie.role is Role.BASE else cookie.chain

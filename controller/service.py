@@ -259,10 +259,11 @@ class Service:
     def _reconcile(self, switch: str, counters: Sequence[FlowCounters]) -> None:
         """Compares what a switch has with what it should have, and mends the difference."""
         wanted = self.keeper.wanted_rules(switch, self.keeper.link_ports(switch))
-        unsettled = self.migrations.unsettled(self.shell.clock(), VERDICT_INTERVAL_S)
         difference = self.reconciler.difference(
-            switch, wanted, (c.rule for c in counters), unsettled=unsettled, entries=self.keeper.entry_switches()
-        )
+            switch, wanted, (c.rule for c in counters),
+            unsettled=self.migrations.unsettled(self.shell.clock(), VERDICT_INTERVAL_S),
+            entries=self.keeper.entry_switches(), links_known=self.keeper.knows_links_of(switch),
+        )  # fmt: skip
         if difference:
             self.counters.rules_repaired += len(difference.missing)
             self.counters.rules_alien += len(difference.alien)

@@ -13,6 +13,7 @@ from controller.flow_rule import FlowRule
 from controller.host_watch import HostWatch
 from controller.hosts import Hosts
 from controller.migrations import Migrations
+from controller.readback import installed_steerings, unread_chains
 from controller.recovery import Found, Recovery
 from controller.steering import Attachment
 from controller.switchboard import Switchboard, SwitchGone
@@ -22,6 +23,7 @@ log = logging.getLogger("vnftwin.start_up")
 SWITCHES_S = 20.0  # then the others are served; a switch's own pause between two attempts is up to 8 s
 DISCOVERY_S = 5.0  # links not found by then are taken to be down
 RULES_S = 3.0
+CHAINS_S = 2.0  # a chain that was cut off in its set-up will never lead to its end
 _PAUSE_S = 0.05
 
 
@@ -59,16 +61,30 @@ class StartUp:
         switches = [switch.id for switch in self.scenario.switches]
         self._wait(SWITCHES_S, lambda: all(map(self.switchboard.is_connected, switches)))
         self._wait(DISCOVERY_S, lambda: not self.discovery.missing_links())
-        self._read_rules([switch for switch in switches if self.switchboard.is_connected(switch)])
+        self._read_chains([switch for switch in switches if self.switchboard.is_connected(switch)])
         recovery = Recovery(self.scenario, self.migrations.keeper, self.migrations, self._endpoint_was_at)
         left_open = self.migrations.restore()
         instances = self.hosts.adopt()
         if instances or left_open:
             log.warning("an earlier controller left %d instances, %d open migrations", len(instances), len(left_open))
-        found = Found(self.book.all_rules(), self.discovery.adjacency(), instances, self.hosts.is_serving)
+        found = Found(self.book.all_rules(), self.migrations.keeper.ports, instances, self.hosts.is_serving)
         recovery.run(found, left_open)
         for thread in self.watch.start_missing():
             thread.wait()
+
+    def _read_chains(self, switches: list[str]) -> None:
+        """Reads all rules; once more and again while a chain that is let in cannot be followed to its end."""
+        deadline_s = self.shell.clock() + CHAINS_S
+        while True:
+            self._read_rules(switches)
+            self.migrations.keeper.learn(self.discovery.adjacency())
+            rules = self.book.all_rules()
+            unread = unread_chains(rules, installed_steerings(rules, self.migrations.keeper.ports))
+            if not unread or self.shell.clock() > deadline_s:
+                break
+            self.shell.sleep(_PAUSE_S)
+        for number in unread:
+            log.warning("what an earlier controller installed for chain %d leads nowhere: it is steered anew", number)
 
     def _read_rules(self, switches: list[str]) -> None:
         asked_s = self.shell.clock()

@@ -31,7 +31,7 @@ from controller.records import Refused
 from controller.run import LiveRun, RunOptions, Watcher, run_live
 from tests.e2e.asking import ask_move, await_ready
 from tests.e2e.outside import Outside, losses
-from twin.errors import VnftwinError
+from twin.errors import InputError, VnftwinError
 from twin.scenario_file import load_scenario
 
 SCENARIO = "small"
@@ -88,7 +88,9 @@ class Faults:
             "controller": self._kill_controller, "container": self._kill_container, "link": self._flap_link,
             "switch": self._reboot_switch, "engine": self._stall_engine,
         }  # fmt: skip
-        self._choice = [kind for kind in self._kinds if kind in only] or list(self._kinds)
+        if unknown := set(only) - set(self._kinds):
+            raise InputError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(self._kinds)}")
+        self._choice = list(only) or list(self._kinds)
 
     def __call__(self, run: LiveRun) -> None:
         self.run, self.outside = run, Outside(run, self.scenario)
@@ -237,7 +239,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults of these kinds: controller, container, link, switch, engine")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    faults = run_faults(arguments.moves, arguments.seed, arguments.faults, arguments.only.split(","))
+    faults = run_faults(
+        arguments.moves, arguments.seed, arguments.faults, [kind for kind in arguments.only.split(",") if kind]
+    )
     print(summary(faults))
     return 1 if any(turn.problems for turn in faults.turns) else 0
 

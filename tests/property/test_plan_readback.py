@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from controller.flow_rule import PopTag
 from controller.plan import plan_change
 from controller.plan_json import from_json, to_json
-from controller.readback import installed_steerings
+from controller.readback import installed_steerings, unread_chains
 from controller.rules import chain_rules
 from controller.steps import SwapEntry
 from controller.tags import FIRST_RETURN_SEGMENT, parse_cookie
@@ -27,6 +27,17 @@ many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCh
 def test_installed_chains_are_read_back_whole(case: Case) -> None:
     wanted = {2: case.other} | ({1: case.before} if case.before else {})
     assert installed_steerings(case.fabric(case.before).rules, case.adjacency) == wanted
+
+
+@many
+@given(case=cases, unheard=st.integers(0, 10**6))
+def test_a_chain_over_a_link_that_is_not_known_yet_is_told_as_unread(case: Case, unheard: int) -> None:
+    """Not as a chain that is not there: its rules carry packets."""
+    rules = case.fabric(case.before).rules
+    directions = sorted(case.adjacency)
+    known = {ends: case.adjacency[ends] for ends in directions if ends != directions[unheard % len(directions)]}
+    found = installed_steerings(rules, known)
+    assert unread_chains(rules, found) == set(installed_steerings(rules, case.adjacency)) - set(found)
 
 
 @many

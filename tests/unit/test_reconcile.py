@@ -73,3 +73,13 @@ def test_the_old_way_stays_until_every_entry_was_seen_to_be_right() -> None:
     assert set(read("s2", old)) == old
     read("s2", old, frozenset({1}))  # the chain changes again: all that was seen is of yesterday
     assert read("s2", old) == ()
+
+
+def test_base_rules_of_links_not_found_yet_are_left_alone() -> None:
+    """A controller that has just begun may see its links late; their packets must not wait for it."""
+    reconciler, with_link = Reconciler(), base_rules("s1", [9, 10])
+    base = base_rules("s1", [9])
+    early = reconciler.difference("s1", base, with_link, unsettled=frozenset(), entries={}, links_known=False)
+    assert not early
+    late = reconciler.difference("s1", base, with_link, unsettled=frozenset(), entries={}, links_known=True)
+    assert set(late.alien) == with_link - base
