@@ -17,7 +17,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from mininet_topos.server_cgroups import CgroupTree, ServerCgroups
+from mininet_topos.server_cgroups import CgroupTree, ServerCgroups, step_back
 from twin.errors import EnvironmentLack
 
 __all__ = ["PrivateDocker", "ServerCgroups", "engine_available"]
@@ -65,7 +65,7 @@ class PrivateDocker:
         self.url = f"unix://{self.socket}"
         self._cgroups = CgroupTree("vnftwin-engine-" + sha256(str(self.root).encode()).hexdigest()[:10])
         self._daemons: list[subprocess.Popen[bytes]] = []
-        self._background: Path | None = None
+        self._cpu_group: Path | None = None
 
     def __enter__(self) -> PrivateDocker:
         self.start()
@@ -83,14 +83,15 @@ class PrivateDocker:
         sweep(self.root)  # what a run that was killed left in the same folder
         self.root.mkdir(parents=True)
         self._cgroups.create()
-        # A container's start is a burst of many processes; packets of the userspace switch must not wait for it.
-        self._background = self._cgroups.background("daemons")
+        self._cpu_group = self._cgroups.within("daemons")
         try:
             self._start_containerd()
             self._start_dockerd()
         except BaseException:
             self.stop()
             raise
+        if self._cpu_group is not None:  # a container's start is a dozen processes that packets must not wait for
+            step_back(self._cpu_group)
 
     def stop(self) -> None:
         """Ends containers, both daemons and their shims, then removes mounts, cgroups and files."""
@@ -127,13 +128,13 @@ class PrivateDocker:
             self._daemons.append(
                 subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    preexec_fn=self._step_back,
+                    preexec_fn=self._enter_group,
                 )
             )  # fmt: skip
 
-    def _step_back(self) -> None:
-        if self._background is not None:
-            self._background.write_text("0")  # 0: the process that writes
+    def _enter_group(self) -> None:
+        if self._cpu_group is not None:
+            (self._cpu_group / "cgroup.procs").write_text("0")  # 0: the process that writes
 
     def _await_socket(self, path: Path) -> None:
         """dockerd makes its socket early but answers late: an answer is asked for, not the file."""

@@ -21,7 +21,6 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 PREFIX = "vnftwin-"
 _PERIOD_US = 10_000  # short, so that a capped VNF is not silent for long: docs/vnf.md, "Server capacity"
 _LEAST_QUOTA_US = 1_000  # what the kernel accepts
-_BACKGROUND_SHARES = 10  # of 1024 that a group has by itself
 _V2_CONTROLLERS = ("cpu", "memory", "pids")
 _NO_LIMIT = {"pids.max": "max"}
 _CREATE_TRIES = 5
@@ -71,18 +70,12 @@ class CgroupTree:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
-    def background(self, name: str) -> Path | None:
-        """A group in it whose processes, and what they start, get the CPU after everybody else; its `cgroup.procs`.
-
-        Niceness would not do: where the kernel groups tasks by session (`autogroup`), it counts only within one.
-        None where there is no CPU hierarchy.
-        """
+    def within(self, name: str) -> Path | None:
+        """A group in it of the CPU alone, with the weight of any other; None where there is no CPU hierarchy."""
         for folder in (path / name for path in self.folders):
             if (folder.parent / "cpu.stat").is_file():
                 folder.mkdir(exist_ok=True)
-                _write(folder / "cpu.shares", str(_BACKGROUND_SHARES))
-                _write(folder / "cpu.weight", "1")
-                return folder / "cgroup.procs"
+                return folder
         return None
 
     def remove(self) -> None:
@@ -140,6 +133,15 @@ class ServerCgroups:
 
     def _folders(self, server: str) -> list[Path]:
         return [folder / server for folder in self._tree.folders]
+
+
+def step_back(folder: Path) -> None:
+    """From now on the group's processes have an eighth of the weight of everybody else.
+
+    Niceness would not do: where the kernel groups tasks by session (`autogroup`), it counts only within one.
+    """
+    _write(folder / "cpu.shares", "128")  # of 1024
+    _write(folder / "cpu.weight", "12")  # of 100
 
 
 def remove_leftovers(root: Path = CGROUP_ROOT) -> None:
