@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from controller.logs import last_words
 from twin.errors import VnftwinError
 
 STOP_TIMEOUT_S = 15
@@ -65,8 +66,8 @@ class ControllerProcess:
     def check(self) -> None:
         """VnftwinError with its last line when the controller has ended."""
         if self._process.poll() is not None:
-            lines = [line for line in self._log.read_text().splitlines() if line.strip()]
-            raise VnftwinError(f"controller ended: {lines[-1] if lines else 'without a word'} (log: {self._log})")
+            said = last_words(self._log.read_text(errors="replace")) or "without a word"
+            raise VnftwinError(f"controller ended: {said} (log: {self._log})")
 
     def _signal(self, number: int) -> None:
         try:

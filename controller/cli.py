@@ -8,14 +8,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from controller.cli_completion import add_completion
 from controller.cli_learning import add_learning, count
 from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
-from twin.errors import InputError, VnftwinError
+from twin.errors import InputError, ScenarioError, VnftwinError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = (_add_check, _add_run, _add_controller, add_learning, _add_evaluate, _add_import, _add_calibrate)
-    for add in (*own, add_remote, add_doctor):
+    for add in (*own, add_remote, add_doctor, add_completion):
         add(commands)
     return parser
 
@@ -56,12 +58,22 @@ def _add_check(commands: Any) -> None:
     parser = add_command(commands, "check", check, "Validate a scenario and print a summary.")
     parser.add_argument("scenario", help="a file, or the name of a shipped scenario (small, medium, abilene)")
     parser.add_argument("--write", action="store_true", help="print the scenario as it was read, as YAML")
+    parser.add_argument("--json", action="store_true", help="print the summary, or the problems, as JSON")
 
 
 def check(arguments: argparse.Namespace) -> int:
-    from twin.scenario_file import dump_scenario, load_scenario, summarise
+    from twin.scenario_file import dump_scenario, load_scenario, summarise, summary
 
-    scenario = load_scenario(arguments.scenario)
+    try:
+        scenario = load_scenario(arguments.scenario)
+    except ScenarioError as error:
+        if not arguments.json:
+            raise
+        print(json.dumps({"ok": False, "problems": [asdict(problem) for problem in error.problems]}))
+        return error.exit_code
+    if arguments.json:
+        print(json.dumps({"ok": True, **summary(scenario)}))
+        return 0
     print(dump_scenario(scenario) if arguments.write else summarise(scenario))
     return 0
 
@@ -103,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from controller.dry_run import run_dry
 
-        return run_dry(scenario, policies, duration_s=arguments.duration, seed=arguments.seed)
+        return run_dry(scenario, policies, duration_s=arguments.duration, seed=arguments.seed, as_json=arguments.json)
     from controller.report import print_report, save_plots
 
     records = [_run_one(arguments, policy) for policy in policies]
@@ -158,6 +170,10 @@ def _add_controller(commands: Any) -> None:
                         help="folder of the VNFs' control sockets (/run/vnftwin/SCENARIO)")  # fmt: skip
     parser.add_argument("--no-confirm", dest="confirm", action="store_false",
                         help="believe the switches' barriers: do not prove a new way by packets")  # fmt: skip
+    parser.add_argument("--log-format", choices=["auto", "json", "text"], default="auto",
+                        help="of the lines on stderr; auto: text on a terminal, else JSON (auto)")  # fmt: skip
+    parser.add_argument("--log-level", choices=["debug", "info", "warning"], default="info",
+                        help="debug tells every decision, also to stay (info)")  # fmt: skip
 
 
 def controller(arguments: argparse.Namespace) -> int:
@@ -173,6 +189,7 @@ def controller(arguments: argparse.Namespace) -> int:
             policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, listen=arguments.listen,
             listen_fd=arguments.listen_fd, openflow=arguments.openflow, journal=arguments.journal,
             control_root=arguments.control, confirm=arguments.confirm, token=os.environ.get("VNFTWIN_TOKEN", ""),
+            log_format=arguments.log_format, log_level=arguments.log_level,
         ),
     )  # fmt: skip
 
@@ -200,18 +217,19 @@ def _add_import(commands: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SCENARIO")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of what the file does not say")
     parser.add_argument("--demands", type=Path, default=None, metavar="FILE", help="an SNDlib demand matrix of its own")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def import_file(arguments: argparse.Namespace) -> int:
     from twin.importers import ImportOptions, import_network
-    from twin.scenario_file import dump_scenario, summarise
+    from twin.scenario_file import dump_scenario, summarise, summary
 
     scenario = import_network(arguments.file, seed=arguments.seed, options=ImportOptions(demands=arguments.demands))
     try:
         arguments.output.write_text(dump_scenario(scenario))
     except OSError as error:
         raise InputError(f"cannot write {arguments.output}: {error.strerror}") from None
-    print(summarise(scenario))
+    print(json.dumps(summary(scenario)) if arguments.json else summarise(scenario))
     return 0
 
 

@@ -32,7 +32,9 @@ def add_remote(commands: Any) -> None:
         ("whatif", whatif, "Ask a running controller what a move would change."),
     ):
         parser = add_command(commands, name, run_command, text)
-        if name != "status":
+        if name == "status":
+            parser.add_argument("--list", choices=["vnfs", "servers"], help="only names, one a line")
+        else:
             parser.add_argument("vnf", help="CHAIN.TYPE")
             parser.add_argument("server")
         if name == "move":
@@ -51,12 +53,19 @@ def _client(arguments: argparse.Namespace) -> Any:
 def status(arguments: argparse.Namespace) -> int:
     from controller.display import chain_table
 
+    if arguments.list:
+        print("\n".join(_names(_client(arguments), arguments.list)))
+        return 0
     summary = _client(arguments).get("state")
     if arguments.json:
         print(json.dumps(summary))
     else:
         Console().print(chain_table({}, summary))
     return 0
+
+
+def _names(client: Any, what: str) -> list[str]:
+    return [row["id"] for row in client.get("servers")] if what == "servers" else list(client.get("state")["placement"])
 
 
 def move(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -22,17 +23,30 @@ from twin.simulator import TwinWorld
 from twin.state import StateBuilder
 
 KEPT = 1000  # records of moves, as live
+_COLUMNS = {
+    "delay_ms": "{:.2f}", "stay_delay_ms": "{:.2f}", "power_w": "{:.1f}", "stay_power_w": "{:.1f}",
+    "objective": "{:+.3f}", "moves": "{:d}",
+}  # fmt: skip
 
 
-def run_dry(scenario: Scenario, policies: Sequence[str], *, duration_s: float, seed: int) -> int:
-    """Plays `duration_s` of the scenario per policy and prints moves and a table; everything in it is modelled."""
-    console = Console()
-    table = Table("policy", "delay ms", "never migrating", "power W", "never migrating", "objective", "moves")
-    table.title = f"{scenario.name}: {duration_s:g} s simulated, seed {seed} (all modelled)"
+def run_dry(scenario: Scenario, policies: Sequence[str], *, duration_s: float, seed: int, as_json: bool = False) -> int:
+    """Plays `duration_s` of the scenario per policy and prints moves and a table; everything in it is modelled.
+
+    `as_json`: prints one list instead, of an object per policy.
+    """
     slots = max(1, round(duration_s / scenario.period_s))
+    console = Console(stderr=as_json)
+    runs = {}
     for name in policies:
         world = play_dry(scenario, name, slots=slots, seed=seed, console=console)
-        table.add_row(name or "a2c", *_figures(world, scenario))
+        runs[name or "a2c"] = _figures(world, scenario)
+    if as_json:
+        print(json.dumps([{"policy": name, **figures} for name, figures in runs.items()]))
+        return 0
+    table = Table("policy", "delay ms", "never migrating", "power W", "never migrating", "objective", "moves")
+    table.title = f"{scenario.name}: {duration_s:g} s simulated, seed {seed} (all modelled)"
+    for name, figures in runs.items():
+        table.add_row(name, *(form.format(figures[key]) for key, form in _COLUMNS.items()))
     console.print(table)
     return 0
 
@@ -67,14 +81,14 @@ def _moved(move: Move, source: str, at_s: float) -> MigrationRecord:
     return record
 
 
-def _figures(world: TwinWorld, scenario: Scenario) -> tuple[str, ...]:
-    slots, period_s = world.slots, scenario.period_s
-    count = len(slots)
-    return (
-        f"{sum(s.delay_ms for s in slots) / count:.2f}",
-        f"{sum(s.delay0_ms for s in slots) / count:.2f}",
-        f"{sum(s.energy_j for s in slots) / (count * period_s):.1f}",
-        f"{sum(s.energy0_j for s in slots) / (count * period_s):.1f}",
-        f"{sum(s.reward for s in slots) / count:+.3f}",
-        str(sum(bool(s.moved) for s in slots)),
-    )
+def _figures(world: TwinWorld, scenario: Scenario) -> dict[str, float]:
+    slots, count = world.slots, len(world.slots)
+    seconds = count * scenario.period_s
+    return {
+        "delay_ms": sum(s.delay_ms for s in slots) / count,
+        "stay_delay_ms": sum(s.delay0_ms for s in slots) / count,
+        "power_w": sum(s.energy_j for s in slots) / seconds,
+        "stay_power_w": sum(s.energy0_j for s in slots) / seconds,
+        "objective": sum(s.reward for s in slots) / count,
+        "moves": sum(bool(s.moved) for s in slots),
+    }

@@ -7,6 +7,7 @@ In real time, so that a person can look on and steer; without `--listen` a dry r
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from controller.dry_service import DryService
 from controller.executor import Shell
 from controller.journal import Journal
 from controller.listening import listening_socket, page_address
+from controller.logs import set_up_logs
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
 from controller.news import LOOK_S
@@ -102,6 +104,7 @@ def show_dry(scenario: Scenario, options: DryOptions, *, listen: tuple[str, int]
     """Serves a dry run until its time is over. InputError when the address is taken."""
     with listening_socket(*listen) as listener:
         host, port = listener.getsockname()[:2]
+        set_up_logs(sys.stderr)
         runtime = DryRuntime(scenario, options)
         print(f"dry run of {scenario.name}, all simulated; page: {page_address(host, port)}", flush=True)
         runtime.run(listener, duration_s)

@@ -84,11 +84,11 @@ class Journal:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
         (self.samples_written,) = self._db.execute("SELECT COUNT(*) FROM samples").fetchone()
+        (self.decisions_before,) = self._db.execute("SELECT COUNT(*) FROM decisions").fetchone()
 
     def note_start(self, at_s: float) -> None:
         """A controller begins here, knowing nothing of the samples before."""
-        ((decisions,),) = self._read("SELECT COUNT(*) FROM decisions", ())
-        self._write("INSERT INTO starts VALUES (?, ?, ?)", [(at_s, self.samples_written, decisions)])
+        self._write("INSERT INTO starts VALUES (?, ?, ?)", [(at_s, self.samples_written, self.decisions_before)])
 
     def note(self, key: str, value: object) -> None:
         """Keeps one fact about the run (scenario, policy, seed, versions)."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from agent.decision import MigrationDecision, Move, Prediction
 from controller.journal import Journal
+from controller.logs import about
 from controller.modes import NO_MODE
 from controller.proposals import Proposal, Proposals
 from controller.records import DecisionRecord, MigrationRecord, Mode, Refused, UnknownName
@@ -36,7 +38,7 @@ class Loop:
         self.times_s: deque[float] = deque(maxlen=DECISIONS_KEPT)
         self.refusals: dict[str, int] = {}
         self._journal, self._observe = journal, observe_decision
-        self._made = 0
+        self._made = journal.decisions_before
         self._told = ""
 
     def tick(self) -> None:
@@ -53,7 +55,10 @@ class Loop:
         tick = self.decider.tick(seen, service.routes(), past=past, in_flight=in_flight, fixed=fixed)
         self.times_s.append(tick.took_s)
         self._observe(tick.took_s)
-        record = self._record(tick, state, self._act(tick))
+        self._made += 1
+        with about(decision=f"d{self._made}"):
+            self._tell(tick)
+            record = self._record(tick, state, self._act(tick))
         self.decisions.append(record)
         self._journal.add_decision(state, record.as_json())
 
@@ -168,7 +173,6 @@ class Loop:
         return record
 
     def _record(self, tick: Tick, state: NetworkState, migration: str) -> DecisionRecord:
-        self._made += 1
         decision: MigrationDecision = tick.decision
         move = decision if isinstance(decision, Move) else None
         return DecisionRecord(
@@ -192,4 +196,17 @@ class Loop:
         line = f"move of {vnf} to {target} refused: {refusal}"
         if line != self._told:
             self._told = line
-            log.info("%s", line)
+            log.info("%s", line, extra={"vnf": vnf, "target": target, "reason": refusal})
+
+    def _tell(self, tick: Tick) -> None:
+        """What was decided; a refused move, which may be wanted at every tick, is told by `_refuse`."""
+        decision, took_ms = tick.decision, round(1000.0 * tick.took_s, 3)
+        if not isinstance(decision, Move):
+            log.debug("decided to stay: %s", decision.reason, extra={"took_ms": took_ms})
+            return
+        fields = {"vnf": decision.vnf, "target": decision.target, "reason": decision.reason, "took_ms": took_ms}
+        level = logging.DEBUG if tick.refusal else logging.INFO
+        predicted = {**fields, "policy": self.decider.policy.name, **asdict(decision.prediction)}
+        log.log(level, "decided to move %s to %s", decision.vnf, decision.target, extra=predicted)
+        if not tick.refusal:
+            log.info("verdict: allowed", extra={"vnf": decision.vnf, "target": decision.target})

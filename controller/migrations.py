@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
@@ -16,6 +16,7 @@ from agent.decision import Prediction
 from controller.chain_keeper import ChainKeeper, Network
 from controller.containers import ContainerError
 from controller.executor import Executor, RolledBack, Shell, StuckForward
+from controller.logs import about, bound
 from controller.making_moves import make_move
 from controller.modes import REPLACEMENT, Modes
 from controller.move_costs import LOSSES, MoveEstimate, estimate, measured_moves
@@ -107,11 +108,14 @@ class Migrations:
         record = MigrationRecord(
             f"m{self._serial}", vnf, source, target, reason, self.shell.clock(), predicted=predicted, key=key
         )
+        record.decision = bound("decision") or record.id
         self._expect(record, died=died)
         self.records[record.id] = record
         self.busy.add(self.chain_of(vnf).id)  # from the request on, so that no second one slips in between
         self._write(record)
         self._forget_old()
+        with self.told_of(record):
+            log.info("migration of %s from %s to %s: %s", vnf, source, target, reason, extra=_fields(record))
         return record
 
     def _expect(self, record: MigrationRecord, *, died: bool) -> None:
@@ -169,6 +173,10 @@ class Migrations:
 
     def run(self, record: MigrationRecord) -> None:
         """Carries a requested migration out, to its end; never raises."""
+        with self.told_of(record):
+            self._run(record)
+
+    def _run(self, record: MigrationRecord) -> None:
         chain = self.chain_of(record.vnf)
         record.status = MigrationStatus.RUNNING
         self._write(record)
@@ -186,6 +194,8 @@ class Migrations:
         self.shell.sleep(self.scenario.period_s / 2)
         record.observed_delay_after_ms = self.around.chain_delay_ms(chain.id)
         self._write(record)
+        observed = ("observed_delay_before_ms", "observed_delay_after_ms", "probes_lost", "silence_ms")
+        log.info("observed of %s", record.id, extra={name: getattr(record, name) for name in observed})
 
     def ended(self, record: MigrationRecord, status: MigrationStatus, error: str) -> None:
         """A migration came to its end."""
@@ -194,6 +204,13 @@ class Migrations:
             self.moved_at_s[record.vnf] = record.ended_s
         self.counts[status.value] += 1
         self._write(record)
+        said = {**_fields(record), "status": status.value, "took_ms": round(record.took_ms, 1), "error": error}
+        level = logging.INFO if status is MigrationStatus.DONE else logging.WARNING
+        log.log(level, "migration %s %s%s", record.id, status.value, f": {error}" if error else "", extra=said)
+
+    def told_of(self, record: MigrationRecord) -> AbstractContextManager[None]:
+        """While it lasts, every log line says which migration it is of and which decision that came from."""
+        return about(decision=record.decision or record.id, migration=record.id)
 
     def steps_of(self, record: MigrationRecord) -> RecordedSteps:
         """Who is told of the steps of this migration."""
@@ -278,3 +295,7 @@ class Migrations:
         ended = [r.id for r in self.records.values() if r.ended_s is not None]
         for ident in ended[: max(0, len(self.records) - KEPT)]:
             del self.records[ident]
+
+
+def _fields(record: MigrationRecord) -> dict[str, str]:
+    return {"vnf": record.vnf, "source": record.source, "target": record.target, "mode": record.mode}

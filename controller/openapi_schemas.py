@@ -75,7 +75,7 @@ _DECISION = closed({
 })  # fmt: skip
 _STEP = closed({"name": TEXT, **_all(NUMBER, "started_s", "took_ms"), "undone": YES_NO})
 _MIGRATION = closed({
-    **_all(TEXT, "id", "vnf", "source", "target", "reason", "error", "mode", "may_lose"),
+    **_all(TEXT, "id", "vnf", "source", "target", "reason", "error", "mode", "may_lose", "decision"),
     "status": one_of(MigrationStatus), **_all(NUMBER, "requested_s", "run_s", "state_mb", "took_ms"),
     "key": maybe(TEXT), "steps": array(_STEP), "predicted": maybe(reference("Prediction")),
     **_all(MAYBE, "observed_delay_before_ms", "observed_delay_after_ms", "silence_ms", "ended_s"),

@@ -81,6 +81,7 @@ class MigrationRecord:
     expected: MoveEstimate | None = None
     silence_ms: float | None = None  # measured by probes
     recovered: bool = False  # a restarted controller brought it to its end
+    decision: str = ""  # what its log lines are found by: the policy's decision, or its own id where that made none
     ended_s: float | None = None
 
     @property
@@ -109,7 +110,10 @@ class MigrationRecord:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """One tick of the loop: what was decided, why, and what it cost to decide (milliseconds)."""
+    """One tick of the loop: what was decided, why, and what it cost to decide (milliseconds).
+
+    Ids go on where an earlier controller with the same journal ended; in the log the id 7 is `d7`.
+    """
 
     id: int
     at_s: float

@@ -87,6 +87,10 @@ class Recovery:
 
     def _settle(self, move: OpenMove, found: Found) -> None:
         """Before the swap a move is undone, after it it is finished. The switches know best whether it was swapped."""
+        with self.migrations.told_of(move.record):
+            self._bring_to_end(move, found)
+
+    def _bring_to_end(self, move: OpenMove, found: Found) -> None:
         plan = move.plan
         forward = plan is not None and (move.goes_forward or _is_swapped(plan, found.rules))
         log.warning(

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from controller.executor import Shell
 from controller.hosts import Hosts
 from controller.journal import Journal
 from controller.listening import listening_socket
+from controller.logs import carrying, set_up_logs
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
 from controller.news import LOOK_S
@@ -60,6 +62,8 @@ class RuntimeOptions:
     journal: Path = Path("vnftwin-journal.db")
     control_root: Path | None = None
     token: str = ""
+    log_format: str = "auto"
+    log_level: str = "info"
 
 
 class Runtime:
@@ -158,7 +162,7 @@ def serve(scenario: Scenario, options: RuntimeOptions) -> int:
     """Runs a controller in this process until SIGTERM or SIGINT."""
     from controller.ryu_compat import Manager
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(sys.stderr, style=options.log_format, level=options.log_level)
     runtime = Runtime(scenario, options)
     host, port = options.openflow
     manager = Manager(["controller.app"], ofp_listen_host=host, ofp_port=port, context={"runtime": runtime})
@@ -171,6 +175,7 @@ def runtime_from_environment() -> Runtime:
     """For `ryu-manager controller.app`. InputError when VNFTWIN_SCENARIO is not set or not sound."""
     from twin.scenario_file import load_scenario
 
+    set_up_logs(sys.stderr)
     name = os.environ.get("VNFTWIN_SCENARIO")
     if not name:
         raise InputError("set VNFTWIN_SCENARIO to a scenario file before ryu-manager controller.app")
@@ -203,5 +208,6 @@ def _hosts(scenario: Scenario, engines: Mapping[str, ContainerEngine]) -> Hosts:
     images = {id(engine): engine_image(engine) for engine in dict.fromkeys(engines.values())}
     return Hosts(
         scenario, engines, OvsPorts(scenario.name), run_id=scenario.name,
-        images={server: images[id(engine)] for server, engine in engines.items()}, run_blocking=eventlet.tpool.execute,
+        images={server: images[id(engine)] for server, engine in engines.items()},
+        run_blocking=carrying(eventlet.tpool.execute),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,8 @@ from controller.executor import Shell
 from controller.plan_json import to_json
 from controller.records import MigrationRecord, StepRecord
 from controller.steps import Step
+
+log = logging.getLogger("vnftwin.steps")
 
 
 class StepJournal(Protocol):
@@ -45,4 +48,6 @@ class RecordedSteps:
     def end(self, number: int, step: Step, *, took_s: float, undoing: bool) -> None:
         self.journal.add_step(self.record.id, number, self.shell.clock(), "end", {"undoing": undoing})
         self.record.steps[-1].took_ms = 1000.0 * took_s
+        name, said = type(step).__name__, {"number": number, "took_ms": round(1000.0 * took_s, 2), "undoing": undoing}
+        log.info("step %s", f"{name}, undoing" if undoing else name, extra={"step": name, **said})
         self.observe(type(step).__name__, took_s)

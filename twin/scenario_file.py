@@ -87,6 +87,26 @@ def summarise(scenario: Scenario) -> str:
     return "\n".join([counts, *_capacity_lines(scenario), "chains:", *chains])
 
 
+def summary(scenario: Scenario) -> dict[str, object]:
+    """The same for programs: counts, CPU in cores at mean traffic, memory in MB."""
+    return {
+        "name": scenario.name,
+        "period_s": scenario.period_s,
+        "switches": len(scenario.switches),
+        "links": len(scenario.links),
+        "servers": len(scenario.servers),
+        "endpoints": len(scenario.endpoints),
+        "chains": len(scenario.chains),
+        "vnfs": len(scenario.vnfs),
+        "roaming_moves": len(scenario.moves),
+        "cpu_demand_cores": sum(cpu_demand(scenario).values()),
+        "cpu_cores": sum(server.cpu_cores for server in scenario.servers),
+        "memory_demand_mb": sum(vnf.type.memory_mb for vnf in scenario.vnfs),
+        "memory_mb": sum(server.memory_mb for server in scenario.servers),
+        "placement": dict(scenario.placement.hosts),
+    }
+
+
 def _capacity_lines(scenario: Scenario) -> list[str]:
     cpu, cores = sum(cpu_demand(scenario).values()), sum(server.cpu_cores for server in scenario.servers)
     memory, size = sum(v.type.memory_mb for v in scenario.vnfs), sum(server.memory_mb for server in scenario.servers)

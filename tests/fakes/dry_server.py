@@ -26,4 +26,4 @@ def dry_server(*arguments: str, token: str = "", duration_s: float = 600.0) -> I
             assert found is not None
             yield found.group()
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
