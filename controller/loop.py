@@ -13,6 +13,7 @@ from controller.logs import about
 from controller.modes import NO_MODE
 from controller.proposals import Proposal, Proposals
 from controller.records import DecisionRecord, MigrationRecord, Mode, Refused, UnknownName
+from controller.refusals import KEY_REUSED, NOT_READY
 from controller.service import Service
 from controller.thrift import Past, Restraint
 from controller.tick import Decider, Tick, predict
@@ -21,7 +22,7 @@ from twin.state import NetworkState, placed
 
 log = logging.getLogger("vnftwin.loop")
 DECISIONS_KEPT = 1000
-NOT_READY, KEY_REUSED = "not_ready", "key_reused"  # refusals of a request that are none of a move
+OUTCOMES = ("stay", "move", "refused", "proposed")  # what can come of a decision
 
 
 class Loop:
@@ -37,6 +38,7 @@ class Loop:
         self.decisions: deque[DecisionRecord] = deque(maxlen=DECISIONS_KEPT)
         self.times_s: deque[float] = deque(maxlen=DECISIONS_KEPT)
         self.refusals: dict[str, int] = {}
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self._journal, self._observe = journal, observe_decision
         self._made = journal.decisions_before
         self._told = ""
@@ -60,6 +62,7 @@ class Loop:
             self._tell(tick)
             record = self._record(tick, state, self._act(tick))
         self.decisions.append(record)
+        self.outcomes[_outcome(record)] += 1
         self._journal.add_decision(state, record.as_json())
 
     def set_mode(self, mode: Mode) -> None:
@@ -210,3 +213,11 @@ class Loop:
         log.log(level, "decided to move %s to %s", decision.vnf, decision.target, extra=predicted)
         if not tick.refusal:
             log.info("verdict: allowed", extra={"vnf": decision.vnf, "target": decision.target})
+
+
+def _outcome(record: DecisionRecord) -> str:
+    if record.decision == "stay":
+        return "stay"
+    if not record.allowed:
+        return "refused"
+    return "move" if record.migration else "proposed"

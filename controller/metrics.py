@@ -1,19 +1,28 @@
 """Prometheus metrics: read from the controller's own state at scrape time, never mirrored into gauges.
 
-Names follow the naming rules: prefix `vnftwin_`, base units (seconds, watts, bits per second, ratios), `_total` for
-counters, closed label sets (ids of the scenario and enumerated reasons). Each registry belongs to one controller.
+Names follow the naming rules: prefix `vnftwin_`, base units (seconds, watts, bytes per second, ratios), `_total` for
+counters, closed label sets (ids of the scenario and enumerated reasons). A counter whose labels are known beforehand
+begins at 0 for each, or its first increase would not be seen. Each registry belongs to one controller. Every metric is
+in docs/metrics.md, which a test compares with what is exported.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controller.records import Mode
+from controller.refusals import REFUSALS
+from controller.steps import Step
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when each histogram was made: series that nobody asks for
+BYTES_PER_MBIT = 125_000.0
 MOVE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
@@ -28,15 +37,20 @@ _SERVER_GAUGES = (
 )
 _LINK_GAUGES = (
     ("link_up", "1 up, 0 down", "up", 1.0),
+    ("link_bandwidth_bytes_per_second", "capacity in each direction", "bandwidth_mbps", BYTES_PER_MBIT),
+    ("link_configured_delay_seconds", "one-way delay by the scenario", "configured_delay_ms", 1e-3),
     ("link_delay_seconds", "measured one-way delay", "delay_ms", 1e-3),
-    ("link_forward_load_bits_per_second", "load from a to b", "forward_mbps", 1e6),
-    ("link_backward_load_bits_per_second", "load from b to a", "backward_mbps", 1e6),
+    ("link_forward_load_bytes_per_second", "load from a to b", "forward_mbps", BYTES_PER_MBIT),
+    ("link_backward_load_bytes_per_second", "load from b to a", "backward_mbps", BYTES_PER_MBIT),
 )
 _CHAIN_GAUGES = (
     ("chain_delay_seconds", "end-to-end delay measured in band", "delay_ms", 1e-3),
     ("chain_expected_delay_seconds", "end-to-end delay by the cost model", "expected_delay_ms", 1e-3),
+    ("chain_stay_delay_seconds", "the same had nothing ever moved (modelled)", "stay_delay_ms", 1e-3),
+    ("chain_max_delay_seconds", "the most that the scenario allows", "max_delay_ms", 1e-3),
+    ("chain_changing", "1 while its rules or instances are being changed", "changing", 1.0),
     ("chain_probe_loss_ratio", "share of in-band probes lost", "loss", 1.0),
-    ("chain_offered_bits_per_second", "offered traffic at the ingress", "offered_mbps", 1e6),
+    ("chain_offered_bytes_per_second", "offered traffic at the ingress", "offered_mbps", BYTES_PER_MBIT),
 )
 _MODE_GAUGES = (
     ("moves", "moves done, of those that are remembered", "moves", 1.0),
@@ -59,6 +73,11 @@ _COUNTERS = (
     ("rules_alien", "rules in our cookie range that nobody asked for, removed", "rules_alien"),
     ("instances_surplus", "VNF instances of this run that served nothing, stopped", "instances_surplus"),
 )
+_PROBES = (
+    ("chain_probes_sent", "in-band probes sent", "sent"),
+    ("chain_probes_returned", "in-band probes that came back", "returned"),
+    ("chain_probes_lost", "in-band probes that did not come back in time", "lost"),
+)
 
 
 class Describes(Protocol):
@@ -80,6 +99,9 @@ class ControllerMetrics(Collector):
             "vnftwin_migration_step_seconds", "time of one step of a migration", ["step"],
             registry=self.registry, buckets=MOVE_BUCKETS_S,
         )  # fmt: skip
+        for step in get_args(Step):
+            self.step_s.labels(step.__name__)
+        ProcessCollector(registry=self.registry)
         self.registry.register(self)
 
     def render(self) -> bytes:
@@ -91,10 +113,15 @@ class ControllerMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         state = self._controller.describe("state")
-        yield InfoMetricFamily("vnftwin_build", "versions", value=_versions() | {"policy": state["policy"]})
+        told = {key: state[key] for key in ("scenario", "policy", "world")}
+        yield InfoMetricFamily("vnftwin_build", "versions", value=_versions() | told)
         yield from _rows("server", _SERVER_GAUGES, self._controller.describe("servers"))
         yield from _rows("link", _LINK_GAUGES, self._controller.describe("links"))
         yield from _rows("chain", _CHAIN_GAUGES, state["chains"])
+        yield from _probes(state["chains"])
+        yield GaugeMetricFamily("vnftwin_ready", "1: packets can flow through every chain", not state["waiting_for"])
+        yield _gauges("switch_connected", "1: speaks OpenFlow with us now", "switch", state["switches"])
+        yield _gauges("mode", "1 for who decides: auto, advise or manual", "mode", _modes(state["mode"]))
         yield from _placement(state["placement"])
         for name, text, key, factor in _TOTALS:
             if state[key] is not None:
@@ -102,14 +129,17 @@ class ControllerMetrics(Collector):
         for name, text, key in _COUNTERS:
             yield CounterMetricFamily(f"vnftwin_{name}", text, value=state[key])
         yield GaugeMetricFamily("vnftwin_energy_modelled", "1: energy is modelled", state["energy_label"] == "modelled")
+        yield _labelled("decisions", "decisions by what came of them", "outcome", state["decisions_by_outcome"])
         yield _labelled("migrations", "ended migrations", "status", state["migrations_by_status"])
         yield from _by_mode(state["migrations_by_mode"])
         yield _labelled(
             "messages_refused", "OpenFlow messages that switches refused", "error", state["messages_refused"]
         )
         yield _labelled("confirmations", "packets that were to prove a new way", "result", state["confirmations"])
-        yield _labelled("answers_late", "barriers and the like not answered in time", "switch", state["answers_late"])
-        yield _labelled("refusals", "moves that the verdict refused", "reason", state["refusals"])
+        late = dict.fromkeys(state["switches"], 0) | state["answers_late"]
+        yield _labelled("answers_late", "barriers and the like not answered in time", "switch", late)
+        refusals = dict.fromkeys(REFUSALS, 0) | state["refusals"]
+        yield _labelled("refusals", "moves that the verdict refused", "reason", refusals)
         ages = GaugeMetricFamily("vnftwin_reading_age_seconds", "age of the oldest reading", labels=["quantity"])
         for quantity, age_s in state["oldest_reading_s"].items():
             if age_s is not None:
@@ -124,6 +154,22 @@ def _rows(label: str, gauges: tuple[tuple[str, str, str, float], ...], rows: Any
             if row[key] is not None:
                 family.add_metric([row["id"]], float(row[key]) * factor)
         yield family
+
+
+def _probes(chains: Any) -> Iterator[Metric]:
+    for name, text, key in _PROBES:
+        yield _labelled(name, text, "chain", {chain["id"]: chain["probes"][key] for chain in chains})
+
+
+def _modes(mode: str) -> dict[str, bool]:
+    return {each.value: each.value == mode for each in Mode}
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"vnftwin_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], float(value))
+    return family
 
 
 def _placement(placement: Mapping[str, str]) -> Iterator[Metric]:
@@ -151,4 +197,5 @@ def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Me
 
 
 def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("vnftwin", "ryu", "torch")}
+    packages = {name: importlib.metadata.version(name) for name in ("vnftwin", "ryu", "torch")}
+    return {"version": packages.pop("vnftwin"), "python": platform.python_version(), **packages}

@@ -51,7 +51,7 @@ class Client:
     def refusals(self) -> Mapping[str, float]:
         text = Request.blank("/metrics").get_response(self._application).text
         (family,) = [f for f in text_string_to_metric_families(text) if f.name == "vnftwin_refusals"]
-        return {s.labels["reason"]: s.value for s in family.samples if s.name.endswith("_total")}
+        return {s.labels["reason"]: s.value for s in family.samples if s.value}
 
 
 def _all(control: Control) -> object:
