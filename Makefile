@@ -17,7 +17,8 @@ SYSTEM := mininet=/usr/bin/mnexec openvswitch-switch=/usr/sbin/ovs-vswitchd dock
 	gcc=/usr/bin/gcc libc6-dev=/usr/include/stdio.h libsodium-dev=/usr/include/sodium.h make=/usr/bin/make iproute2=/usr/sbin/ip \
 	ethtool=/usr/sbin/ethtool iputils-ping=/usr/bin/ping
 # the same for what only tests need
-TEST_SYSTEM := prometheus=/usr/bin/promtool
+TEST_SYSTEM := prometheus=/usr/bin/promtool \
+	python3-numpy=/usr/lib/python3/dist-packages/numpy python3-yaml=/usr/lib/python3/dist-packages/yaml
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-root lint format bench clean
 

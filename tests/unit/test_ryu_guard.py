@@ -114,20 +114,20 @@ LEGITIMATE = {
 
 @contextmanager
 def not_held(seconds: float = HELD_S) -> Iterator[None]:
-    """Fails where the block takes longer. The alarm's exception alone would not do: Ryu swallows all exceptions."""
+    """Fails where the block takes more CPU. The alarm's exception alone would not do: Ryu swallows all exceptions."""
     rung = []
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
         rung.append(True)
         raise TimeoutError
 
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    old = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, old)
         assert not rung, f"held for {seconds} s"
 
 
