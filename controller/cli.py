@@ -17,6 +17,7 @@ from rich.console import Console
 from controller.cli_completion import add_completion
 from controller.cli_learning import add_learning, count
 from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
+from controller.cli_twin import add_twin
 from twin.errors import InputError, ScenarioError, VnftwinError
 
 
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="vnftwin", description="Moves virtual network functions to where a digital twin says they should run."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    own = (_add_check, _add_run, _add_controller, add_learning, _add_evaluate, _add_import, _add_calibrate)
+    own = (_add_check, _add_run, _add_controller, add_learning, add_twin, _add_evaluate, _add_import, _add_calibrate)
     for add in (*own, add_remote, add_doctor, add_completion):
         add(commands)
     return parser
@@ -97,17 +98,29 @@ def _add_run(commands: Any) -> None:
                         f" metrics ({DEFAULT_LISTEN}); a dry run with it is shown in real time")  # fmt: skip
     parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto",
                         help="who decides: the policy, a person whom it advises, a person alone (auto)")  # fmt: skip
+    _add_twin_option(parser)
+    parser.add_argument("--journal", type=Path, default=None, metavar="FILE", help="with --dry-run: write what was seen"
+                        " and decided here, for `twin fit` (a live run's is in its report)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the record as JSON instead of tables")
+
+
+def _add_twin_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--twin", default="", metavar="T", help="who forecasts: `persistence`, `generic` (the"
+                        " twin that ships) or a file of `twin fit` (persistence)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     from agent.a2c_policy import named_policy
+    from twin.learned.serving import named_twin
     from twin.scenario_file import load_scenario
 
     scenario = load_scenario(arguments.scenario)
     policies = [arguments.policy, *(p for p in arguments.compare.split(",") if p)]
     for policy in policies:
         named_policy(policy, scenario)  # an unknown one is an error now, not after the first run
+    if arguments.journal is not None and not arguments.dry_run:
+        raise InputError("--journal is for --dry-run: a live run's journal is in its report")
+    named_twin(arguments.twin, scenario)
     if arguments.dry_run and arguments.listen is not None:
         return _show_dry(arguments, scenario)
     arguments.listen = arguments.listen or _address(DEFAULT_LISTEN)
@@ -115,7 +128,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from controller.dry_run import run_dry
 
-        return run_dry(scenario, policies, duration_s=arguments.duration, seed=arguments.seed, as_json=arguments.json)
+        return run_dry(
+            scenario, policies, duration_s=arguments.duration, seed=arguments.seed, twin=arguments.twin,
+            journal=arguments.journal, as_json=arguments.json,
+        )  # fmt: skip
     from controller.report import print_report, save_plots
 
     records = [_run_one(arguments, policy) for policy in policies]
@@ -135,7 +151,9 @@ def _show_dry(arguments: argparse.Namespace, scenario: Any) -> int:
         raise InputError("--compare and --listen: a dry run that is shown has one policy")
     _require_token(arguments.listen)
     token = os.environ.get("VNFTWIN_TOKEN", "")
-    options = DryOptions(policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, token=token)
+    options = DryOptions(
+        policy=arguments.policy, twin=arguments.twin, mode=arguments.mode, seed=arguments.seed, token=token
+    )
     return show_dry(scenario, options, listen=arguments.listen, duration_s=arguments.duration)
 
 
@@ -146,6 +164,7 @@ def _run_one(arguments: argparse.Namespace, policy: str) -> Any:
     options = RunOptions(
         arguments.scenario, arguments.duration, policy, arguments.seed, arguments.engine, arguments.report,
         arguments.listen, os.environ.get("VNFTWIN_TOKEN", ""), mode=arguments.mode,
+        twin=arguments.twin,
     )  # fmt: skip
     console = Console(stderr=arguments.json)
     with Display(console, title=f"{arguments.scenario}, {policy or 'a2c'}", duration_s=arguments.duration) as display:
@@ -158,6 +177,7 @@ def _add_controller(commands: Any) -> None:
     parser.add_argument("scenario")
     parser.add_argument("--policy", default="", metavar="P")
     parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto")
+    _add_twin_option(parser)
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--listen", type=_address, default=_address(DEFAULT_LISTEN), metavar="HOST:PORT",
                         help="address of REST and metrics")  # fmt: skip
@@ -186,7 +206,8 @@ def controller(arguments: argparse.Namespace) -> int:
     return serve(
         scenario,
         RuntimeOptions(
-            policy=arguments.policy, mode=arguments.mode, seed=arguments.seed, listen=arguments.listen,
+            policy=arguments.policy, twin=arguments.twin, mode=arguments.mode, seed=arguments.seed,
+            listen=arguments.listen,
             listen_fd=arguments.listen_fd, openflow=arguments.openflow, journal=arguments.journal,
             control_root=arguments.control, confirm=arguments.confirm, token=os.environ.get("VNFTWIN_TOKEN", ""),
             log_format=arguments.log_format, log_level=arguments.log_level,

@@ -44,7 +44,8 @@ def add_remote(commands: Any) -> None:
         parser.add_argument("--json", action="store_true")
 
 
-def _client(arguments: argparse.Namespace) -> Any:
+def remote_client(arguments: argparse.Namespace) -> Any:
+    """A client of the controller at `--url`."""
     from controller.client import ControllerClient
 
     return ControllerClient(arguments.url, token=os.environ.get("VNFTWIN_TOKEN", ""))
@@ -54,9 +55,9 @@ def status(arguments: argparse.Namespace) -> int:
     from controller.display import chain_table
 
     if arguments.list:
-        print("\n".join(_names(_client(arguments), arguments.list)))
+        print("\n".join(_names(remote_client(arguments), arguments.list)))
         return 0
-    summary = _client(arguments).get("state")
+    summary = remote_client(arguments).get("state")
     if arguments.json:
         print(json.dumps(summary))
     else:
@@ -71,7 +72,7 @@ def _names(client: Any, what: str) -> list[str]:
 def move(arguments: argparse.Namespace) -> int:
     from controller.records import Refused
 
-    client = _client(arguments)
+    client = remote_client(arguments)
     try:
         record = client.move(arguments.vnf, arguments.server, key=arguments.key)
     except Refused as refusal:
@@ -83,7 +84,7 @@ def move(arguments: argparse.Namespace) -> int:
 
 
 def whatif(arguments: argparse.Namespace) -> int:
-    answer = _client(arguments).what_if(arguments.vnf, arguments.server)
+    answer = remote_client(arguments).what_if(arguments.vnf, arguments.server)
     if arguments.json:
         print(json.dumps(answer))
         return 0

@@ -37,6 +37,9 @@ class ControllerClient:
     def what_if(self, vnf: str, server: str) -> Any:
         return self._call("POST", "/api/v1/whatif", {"vnf": vnf, "target": server})
 
+    def load_twin(self, file: str) -> Any:
+        return self._call("POST", "/api/v1/twin", {"file": file})
+
     def set_mode(self, mode: str) -> Any:
         return self._call("PUT", "/api/v1/mode", {"mode": mode})
 
@@ -66,5 +69,5 @@ class ControllerClient:
         if reply.status_code == 404:
             raise UnknownName(message)
         if reply.status_code == 409:
-            raise Refused(str(answer.get("reason", message)))
+            raise Refused(str(answer.get("reason", message)), str(answer.get("detail", "")))
         raise InputError(message) if reply.status_code == 400 else VnftwinError(message)

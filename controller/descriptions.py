@@ -11,11 +11,13 @@ import numpy as np
 
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
-from controller.records import MigrationRecord, Mode
+from controller.records import MigrationRecord, Mode, Refused
 from controller.service import Service
 from controller.topology import topology
 from twin.samples import Quantity
 from twin.state import NetworkState
+
+NO_TWIN = "no_twin"  # why a twin is refused: this controller forecasts by other means
 
 
 class Descriptions:
@@ -56,6 +58,11 @@ class Descriptions:
     def set_mode(self, mode: Mode) -> None:
         self._loop.set_mode(mode)
 
+    def take_twin(self, file: str) -> Mapping[str, object]:
+        if self._loop.twin is None:
+            raise Refused(NO_TWIN)
+        return self._loop.twin.take(file)
+
     def not_ready(self) -> str:
         return self._service.not_ready()
 
@@ -74,6 +81,7 @@ class Descriptions:
             "world": service.world_label,
             "policy": self._loop.decider.policy.name,
             "mode": self._loop.mode.value,
+            "twin": self._loop.twin.as_json() if self._loop.twin else None,
             "objective": {"delay": self._scenario.objective.delay, "energy": self._scenario.objective.energy},
             "uptime_s": now_s - service.started_s,
             "waiting_for": service.not_ready(),

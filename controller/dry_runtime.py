@@ -29,6 +29,7 @@ from controller.news import LOOK_S
 from controller.records import Mode
 from controller.runtime import KEEP_S, decider_of
 from controller.service import POLL_S
+from controller.twin_watch import TwinWatch
 from controller.web import Web
 from controller.would_have import WouldHave
 from twin.scenario import Scenario
@@ -37,6 +38,7 @@ from twin.scenario import Scenario
 @dataclass(frozen=True, slots=True)
 class DryOptions:
     policy: str = ""
+    twin: str = ""
     mode: str = "auto"
     seed: int = 1
     token: str = ""
@@ -52,11 +54,12 @@ class DryRuntime:
             spawn=eventlet.spawn, observe_step=lambda step, took_s: self.metrics.step_s.labels(step).observe(took_s),
         )  # fmt: skip
         policy = named_policy(options.policy or "a2c", scenario, seed=options.seed)
-        decider, beside = (decider_of(scenario, policy) for _ in range(2))
+        twin = TwinWatch(scenario, options.twin, run_blocking=lambda work, *args: work(*args))
+        decider, beside = (decider_of(scenario, policy, twin) for _ in range(2))
         decider.warm_up(self.service.builder.build(time.monotonic()), self.service.routes())
         self.loop = Loop(
             self.service, decider, self.journal, mode=Mode(options.mode), would_have=WouldHave(scenario, beside),
-            observe_decision=lambda took_s: self.metrics.decision_s.observe(took_s),
+            twin=twin, observe_decision=lambda took_s: self.metrics.decision_s.observe(took_s),
         )  # fmt: skip
         self.descriptions = Descriptions(self.service, self.loop, handler_errors=lambda: self._beats.errors)
         self.metrics = self.descriptions.prometheus = ControllerMetrics(self.descriptions)

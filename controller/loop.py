@@ -17,6 +17,7 @@ from controller.refusals import KEY_REUSED, NOT_READY
 from controller.service import Service
 from controller.thrift import Past, Restraint
 from controller.tick import Decider, Tick, predict
+from controller.twin_watch import TwinWatch
 from controller.would_have import WouldHave
 from twin.state import NetworkState, placed
 
@@ -31,10 +32,14 @@ class Loop:
     def __init__(
         self, service: Service, decider: Decider, journal: Journal, *,
         mode: Mode, observe_decision: Callable[[float], None], would_have: WouldHave | None = None,
+        twin: TwinWatch | None = None,
     ) -> None:  # fmt: skip
-        """`would_have` is the dry run that goes along while a person is advised; its decider is one of its own."""
+        """`would_have` is the dry run that goes along while a person is advised; its decider is one of its own.
+
+        `twin` is the decider's forecaster where it is to be judged and can be exchanged.
+        """
         self.service, self.decider, self.mode = service, decider, mode
-        self.proposals, self.would_have = Proposals(), would_have
+        self.proposals, self.would_have, self.twin = Proposals(), would_have, twin
         self.decisions: deque[DecisionRecord] = deque(maxlen=DECISIONS_KEPT)
         self.times_s: deque[float] = deque(maxlen=DECISIONS_KEPT)
         self.refusals: dict[str, int] = {}
@@ -64,6 +69,8 @@ class Loop:
         self.decisions.append(record)
         self.outcomes[_outcome(record)] += 1
         self._journal.add_decision(state, record.as_json())
+        if self.twin is not None:
+            self.twin.judge()
 
     def set_mode(self, mode: Mode) -> None:
         """Who decides from now on; nobody is left waiting for a proposal of another mode."""

@@ -140,6 +140,7 @@ class ControllerMetrics(Collector):
         yield _labelled("answers_late", "barriers and the like not answered in time", "switch", late)
         refusals = dict.fromkeys(REFUSALS, 0) | state["refusals"]
         yield _labelled("refusals", "moves that the verdict refused", "reason", refusals)
+        yield from _twin(state["twin"])
         ages = GaugeMetricFamily("vnftwin_reading_age_seconds", "age of the oldest reading", labels=["quantity"])
         for quantity, age_s in state["oldest_reading_s"].items():
             if age_s is not None:
@@ -187,6 +188,15 @@ def _by_mode(modes: Mapping[str, Mapping[str, float | None]]) -> Iterator[Metric
             if value is not None:
                 family.add_metric([mode], value * factor)
         yield family
+
+
+def _twin(twin: Mapping[str, Any] | None) -> Iterator[Metric]:
+    """Drift: above 1 the twin is worse than expecting nothing to change."""
+    text = "the twin's error one period ahead over that of persistence, running mean"
+    family = GaugeMetricFamily("vnftwin_twin_error_ratio", text, labels=["head"])
+    for head, ratio in (twin or {}).get("error_ratio", {}).items():
+        family.add_metric([head], ratio)
+    yield family
 
 
 def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

@@ -98,6 +98,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         {200: Answer("the mode from now on", reference("ModeRequest"))}, body=reference("ModeRequest"),
     ),
     Endpoint(
+        "POST", f"{API}/twin", "twin", "Forecast with another twin, if it is better (docs/twin.md)",
+        {200: Answer("in use from now on", reference("TwinTaken")), 409: _REFUSED}, body=reference("TwinRequest"),
+    ),
+    Endpoint(
         "GET", f"{API}/openapi.json", "openapi", "This document",
         {200: Answer("OpenAPI 3.1", {"type": "object"})},
     ),

@@ -17,6 +17,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 TEXT: Schema = {"type": "string"}
 YES_NO: Schema = {"type": "boolean"}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
+PATH: Schema = {"type": "string", "minLength": 1, "maxLength": 4096}
 # printable ASCII: it is kept in the journal and told in the log
 KEY: Schema = {"type": "string", "pattern": "^[ -~]+$", "minLength": 1, "maxLength": MAX_TEXT}
 
@@ -83,7 +84,7 @@ _MIGRATION = closed({
 })  # fmt: skip
 _STATE = closed({
     **_all(TEXT, "scenario", "world", "policy", "waiting_for"), "mode": one_of(Mode),
-    "advised": maybe(reference("Advised")),
+    "advised": maybe(reference("Advised")), "twin": maybe(reference("Twin")),
     "objective": closed(_all(NUMBER, "delay", "energy")), "placement": table(TEXT), "chains": array(reference("Chain")),
     **_all(NUMBER, "uptime_s", "power_w", "stay_power_w", "energy_j", "stay_energy_j"),
     **_all(MAYBE, "delay_ms", "expected_delay_ms", "stay_delay_ms"),
@@ -130,6 +131,9 @@ SCHEMAS: dict[str, Schema] = {
     "Proposal": _PROPOSAL,
     "Advised": _ADVISED,
     "Topology": _TOPOLOGY,
+    "Twin": closed({
+        "name": TEXT, "learned": YES_NO, "slots": COUNT, **_all(table(NUMBER), "error_ratio", "hold_out"),
+    }),
     "Prediction": closed(_all(MAYBE, *_EFFECT)),
     "WhatIf": closed({
         **_all(TEXT, "vnf", "target", "mode", "reason"), **_all(MAYBE, *_EFFECT), "allowed": YES_NO,
@@ -139,4 +143,6 @@ SCHEMAS: dict[str, Schema] = {
     "MoveRequest": closed({"vnf": NAME, "target": NAME, "idempotency_key": KEY}, optional=("idempotency_key",)),
     "WhatIfRequest": closed({"vnf": NAME, "target": NAME}),
     "ModeRequest": closed({"mode": one_of(Mode)}),
+    "TwinRequest": closed({"file": PATH}),
+    "TwinTaken": closed({"file": TEXT, "error_ratio": NUMBER, "slots": COUNT}),
 }  # fmt: skip

@@ -18,6 +18,7 @@ from controller.openapi import ENDPOINTS, METHODS, PAGE, Endpoint, document
 from controller.origin import foreign_origin
 from controller.page_files import page_file, page_files
 from controller.records import Mode, Refused, UnknownName
+from twin.errors import InputError
 
 log = logging.getLogger("vnftwin.rest")
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,6 +40,8 @@ class Api(Protocol):
     def dismiss_proposal(self, ident: str) -> Mapping[str, object]: ...
 
     def set_mode(self, mode: Mode) -> None: ...
+
+    def take_twin(self, file: str) -> Mapping[str, object]: ...
 
     def not_ready(self) -> str: ...
 
@@ -153,6 +156,12 @@ class RestApplication:
 
     def _do_openapi(self, _request: Request) -> Response:
         return _reply(200, document(importlib.metadata.version("vnftwin")))
+
+    def _do_twin(self, _request: Request, body: Mapping[str, str]) -> Response:
+        try:
+            return _reply(200, self._api.take_twin(body["file"]))
+        except InputError as error:
+            raise BadRequest(str(error)) from None
 
     def _do_health(self, _request: Request) -> Response:
         return _reply(200, {"ok": True})

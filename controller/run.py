@@ -45,6 +45,7 @@ class RunOptions:
     rates_pps: Mapping[str, float] = field(default_factory=dict)
     program: str = "controller.cli"
     mode: str = "auto"
+    twin: str = ""
 
     @property
     def policy_label(self) -> str:
@@ -143,7 +144,7 @@ class LiveRun:
         return [
             "nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--",
             sys.executable, "-m", options.program, "controller", str(ready["scenario"]),
-            "--policy", options.policy, "--mode", options.mode, "--seed", str(options.seed),
+            "--policy", options.policy, "--mode", options.mode, "--twin", options.twin, "--seed", str(options.seed),
             "--listen-fd", str(self._listener.fileno()),
             "--journal", str(self._journal),
             "--control", str(Path(str(ready["scenario"])).parent / "control"),

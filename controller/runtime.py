@@ -36,12 +36,14 @@ from controller.rest import needs_token
 from controller.service import POLL_S, Service
 from controller.telemetry import Telemetry
 from controller.tick import Decider
+from controller.twin_watch import TwinWatch
 from controller.web import Web
 from controller.would_have import WouldHave
 from twin.errors import InputError, VnftwinError
 from twin.feasibility import Limits
-from twin.forecast import PersistenceForecaster
+from twin.forecast import Forecaster
 from twin.scenario import Scenario
+from twin.scenario_dump import dump_scenario
 
 log = logging.getLogger("vnftwin.runtime")
 BEAT_S = 0.02
@@ -53,6 +55,7 @@ class RuntimeOptions:
     """How a controller is to run. `listen_fd` is an inherited listening socket, used instead of `listen`."""
 
     policy: str = ""
+    twin: str = ""
     mode: str = "auto"
     confirm: bool = True  # prove a new way by packets before the old one is given up
     seed: int = 1
@@ -83,11 +86,14 @@ class Runtime:
             shell=shell, spawn=eventlet.spawn, observe_step=self._observe_step, confirm=options.confirm,
         )  # fmt: skip
         policy = named_policy(options.policy or "a2c", scenario, seed=options.seed)
-        decider, beside = (decider_of(scenario, policy) for _ in range(2))
+        twin = TwinWatch(
+            scenario, options.twin, run_blocking=eventlet.tpool.execute, journal=str(self.journal.noted("began"))
+        )
+        decider, beside = (decider_of(scenario, policy, twin) for _ in range(2))
         decider.warm_up(self.service.builder.build(time.monotonic()), self.service.routes())
         self.loop = Loop(
             self.service, decider, self.journal, mode=Mode(options.mode), observe_decision=self._observe_decision,
-            would_have=WouldHave(scenario, beside),
+            would_have=WouldHave(scenario, beside), twin=twin,
         )  # fmt: skip
         self.descriptions = Descriptions(self.service, self.loop, handler_errors=self._handler_errors)
         self.metrics = self.descriptions.prometheus = ControllerMetrics(self.descriptions)
@@ -145,6 +151,7 @@ class Runtime:
             raise InputError(f"journal {self.options.journal} is of scenario {earlier}: name another with --journal")
         for key, value in (
             ("scenario", self.scenario.name),
+            ("scenario_text", dump_scenario(self.scenario)),
             ("source", str(self.scenario.source or "")),
             ("policy", self.options.policy or "a2c"),
             ("seed", self.options.seed),
@@ -153,9 +160,9 @@ class Runtime:
             self.journal.note(key, value)
 
 
-def decider_of(scenario: Scenario, policy: Policy) -> Decider:
-    """One that has seen nothing yet."""
-    return Decider(scenario, policy, PersistenceForecaster(), limits=Limits(), clock=time.perf_counter)
+def decider_of(scenario: Scenario, policy: Policy, forecaster: Forecaster) -> Decider:
+    """One that has seen nothing yet; several may share a forecaster."""
+    return Decider(scenario, policy, forecaster, limits=Limits(), clock=time.perf_counter)
 
 
 def serve(scenario: Scenario, options: RuntimeOptions) -> int:
@@ -185,7 +192,8 @@ def runtime_from_environment() -> Runtime:
         raise InputError(f"listening on {host} needs a bearer token: set VNFTWIN_TOKEN")
     journal = Path(os.environ.get("VNFTWIN_JOURNAL", "vnftwin-journal.db"))
     policy = os.environ.get("VNFTWIN_POLICY", "")
-    options = RuntimeOptions(policy=policy, listen=(host, int(port)), journal=journal, token=token)
+    twin = os.environ.get("VNFTWIN_TWIN", "")
+    options = RuntimeOptions(policy=policy, twin=twin, listen=(host, int(port)), journal=journal, token=token)
     return Runtime(load_scenario(name), options)
 
 

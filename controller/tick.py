@@ -46,14 +46,14 @@ class Decider:
         self, scenario: Scenario, policy: Policy, forecaster: Forecaster, *, limits: Limits, clock: Callable[[], float]
     ) -> None:
         self.scenario, self.policy, self.limits = scenario, policy, limits
-        self._forecaster, self._clock = forecaster, clock
+        self.forecaster, self._clock = forecaster, clock
 
     def warm_up(self, state: NetworkState, routes: Routes) -> None:
         """Goes once through everything that is compiled at its first use, so that no decision has to wait for it."""
-        self._forecaster.observe(state)
+        self.forecaster.observe(state)
         mask = feasible_moves(self.scenario, state, routes, self.limits)
         restraints(self.scenario.limits, Past(), self.scenario, state, gains(self.scenario, state, routes))
-        self.policy.decide(View(self.scenario, state, self._forecaster.forecast(HORIZON), mask))
+        self.policy.decide(View(self.scenario, state, self.forecaster.forecast(HORIZON), mask))
 
     def tick(
         self, state: NetworkState, routes: Routes, *, past: Past, in_flight: frozenset[str],
@@ -64,7 +64,7 @@ class Decider:
         `fixed` are moves (VNF, server) that cannot be made, whatever they would bring.
         """
         began_s = self._clock()
-        self._forecaster.observe(state)
+        self.forecaster.observe(state)
         decision, refusal = self._decide(state, routes, past, in_flight, fixed)
         return Tick(decision, refusal, self._clock() - began_s)
 
@@ -97,7 +97,7 @@ class Decider:
 
         The first keeps one restrained move from being all that is ever wanted, the second shows what is held back.
         """
-        forecast, free = self._forecaster.forecast(HORIZON), held == FREE
+        forecast, free = self.forecaster.forecast(HORIZON), held == FREE
         decision = self.policy.decide(View(self.scenario, state, forecast, feasible & free))
         if isinstance(decision, Stay) and np.any(feasible & ~free):
             wanted = self.policy.decide(View(self.scenario, state, forecast, feasible))

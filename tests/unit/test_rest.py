@@ -57,6 +57,13 @@ class FakeApi:
     def set_mode(self, mode: Mode) -> None:
         self.mode = mode
 
+    def take_twin(self, file: str) -> Mapping[str, object]:
+        if file == "worse":
+            raise Refused("not_better", "error 1.20 of the one in use on 40 slots")
+        if file != "better":
+            raise InputError(f"no twin {file}")
+        return {"file": file, "error_ratio": 0.8, "slots": 40}
+
     def not_ready(self) -> str:
         return self.lack
 
@@ -185,3 +192,13 @@ def test_a_token_guards_all_but_health(guarded_url: str) -> None:
 )
 def test_only_loopback_needs_no_token(host: str, needed: bool) -> None:
     assert needs_token(host) is needed
+
+
+def test_another_twin_is_taken_or_refused_with_its_reason(url: str) -> None:
+    client = ControllerClient(url)
+    assert client.load_twin("better")["slots"] == 40
+    with pytest.raises(Refused) as refused:
+        client.load_twin("worse")
+    assert (refused.value.reason, refused.value.detail) == ("not_better", "error 1.20 of the one in use on 40 slots")
+    with pytest.raises(InputError, match="no twin elsewhere"):
+        client.load_twin("elsewhere")

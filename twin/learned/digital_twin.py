@@ -47,8 +47,8 @@ class Counterfactual:
 class DigitalTwin:
     """`hold_out` is, by head, the error one slot ahead over persistence's on slots that fitting did not see.
 
-    `slots` is how many slots it was fitted on, `runs` of how many recordings; `vae` the weights of `twin.learned.vae`
-    where one was fitted.
+    `slots` is how many slots it was fitted on, `runs` of how many recordings, `known_until` the newest moment that it
+    knows of each journal (by the time the journal began). `vae` holds `twin.learned.vae`, where one was fitted.
     """
 
     scenario: Scenario
@@ -58,6 +58,7 @@ class DigitalTwin:
     slots: int = 0
     runs: int = 0
     hold_out: Mapping[str, float] = field(default_factory=dict)
+    known_until: Mapping[str, float] = field(default_factory=dict)
     vae: Mapping[str, FloatTensor] = field(default_factory=dict)
 
     @cached_property
@@ -106,7 +107,7 @@ class DigitalTwin:
         `history_mbps` [W, C] that were all read."""
         encoder = self.encoder
         levels = encoder.levels(history_mbps)
-        seen = chain_inputs(levels, np.isfinite(levels), np.full(levels.shape, np.nan), None, np.zeros(levels.shape))
+        seen = chain_inputs(levels, np.isfinite(levels), None)
         middle = self.function.ahead(self.function.run(seen)[:, -1]).middle  # [M, C, HORIZON]
         result: FloatArray = middle.std(axis=0).mean(axis=0)
         return result
@@ -125,9 +126,14 @@ class DigitalTwin:
             tensors={**self.function.weights, **vae},
             scalers={**self.function.scalers, **calibration},
             versions={"python": platform.python_version(), "numpy": version("numpy")},
-            details={"slots": self.slots, "runs": self.runs, "hold_out": dict(self.hold_out), "objects": _objects(
-                self.scenario)},
-        )  # fmt: skip
+            details={
+                "slots": self.slots,
+                "runs": self.runs,
+                "hold_out": dict(self.hold_out),
+                "known_until": dict(self.known_until),
+                "objects": _objects(self.scenario),
+            },
+        )
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint. OSError where it cannot be written."""
@@ -151,11 +157,21 @@ class DigitalTwin:
             calibration = Calibration(**stored)
         function = TwinFunction(weights, scalers)
         _refuse_other_shapes(path, function)
-        hold_out = details.get("hold_out")
         return DigitalTwin(
-            scenario, function, calibration, found.seed, int(str(details.get("slots", 0))),
-            int(str(details.get("runs", 0))), hold_out if isinstance(hold_out, dict) else {}, vae if same else {},
-        )  # fmt: skip
+            scenario=scenario,
+            function=function,
+            calibration=calibration,
+            seed=found.seed,
+            slots=int(str(details.get("slots", 0))),
+            runs=int(str(details.get("runs", 0))),
+            hold_out=_numbers(details.get("hold_out")),
+            known_until=_numbers(details.get("known_until")),
+            vae=vae if same else {},
+        )
+
+
+def _numbers(found: object) -> dict[str, float]:
+    return {str(key): float(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 _FACTORS = fields(Calibration)

@@ -12,14 +12,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from twin.learned.function import FloatTensor, TwinFunction
+from twin.learned.function import SCALE_LIMITS, FloatTensor, TwinFunction
 from twin.learned.inputs import CORRECTED, HEADS, HORIZON, PLACED
 from twin.learned.inputs import Sequence as Seen
 from twin.learned.network import TwinNetwork, laplace_loss, mixture_loss, restore, stacked, total_loss
@@ -41,7 +41,7 @@ class FitConfig:
     burn_in: int = 3
     windows: int = 8
     learning_rate: float = 4e-3
-    gradient_norm: float = 1.0
+    gradient_norm: float = 5.0
     shift: float = 0.2
     drop: float = 0.25
 
@@ -57,6 +57,10 @@ class _Pool:
     targets: Mapping[str, Tensor]
     pools: Mapping[str, Tensor]
     starts: IntArray
+
+
+def ignore(_steps: int) -> None:
+    """The progress of nobody watching."""
 
 
 class Fitter:
@@ -78,7 +82,10 @@ class Fitter:
         """The ensemble as it stands, in numpy."""
         return TwinFunction(stacked(self.networks), dict(self.scalers))
 
-    def fit(self, groups: Sequence[Sequence[Seen]], *, steps: int, rng: np.random.Generator) -> dict[str, float]:
+    def fit(
+        self, groups: Sequence[Sequence[Seen]], *, steps: int, rng: np.random.Generator,
+        progress: Callable[[int], None] = ignore,
+    ) -> dict[str, float]:  # fmt: skip
         """`steps` updates of every member on recordings grouped by scenario; the newest mean loss by head.
 
         ValueError where no recording is long enough for one window and HORIZON slots.
@@ -93,6 +100,7 @@ class Fitter:
                 _set_rate(optimizer, self.config.learning_rate * (1.0 - 0.9 * step / steps))
             pool = pools[int(rng.integers(len(pools)))]
             losses = self._update(pool, window, rng)
+            progress(step + 1)
         return losses
 
     def _window(self, groups: Sequence[Sequence[Seen]]) -> int:
@@ -136,7 +144,7 @@ class Fitter:
         now = pool.filled[at]  # [B, W, C]
         ahead = torch.stack([pool.levels[at + k] - now for k in range(1, HORIZON + 1)], dim=-1)
         values = network.traffic_ahead(hidden)
-        middle, log_scale = values[..., :HORIZON], values[..., HORIZON:].clamp(-5.0, 3.0)
+        middle, log_scale = values[..., :HORIZON], values[..., HORIZON:].clamp(*SCALE_LIMITS)
         std = _tensor(self.scalers["traffic_ahead.std"])
         return {
             "traffic": mixture_loss(network.traffic(hidden), ahead[..., 0] / _tensor(self.scalers["traffic.std"])),
@@ -160,8 +168,13 @@ class Fitter:
                 heard = pool.pools[_POOLED[head]][then] @ hidden
             elif head == "energy":
                 heard = hidden.mean(dim=2, keepdim=True)
-            mean, std = float(self.scalers[f"{head}.mean"]), float(self.scalers[f"{head}.std"]) or _LEAST_STD
-            target = (pool.targets[head][then] - mean) / std
+            mean, std = float(self.scalers[f"{head}.mean"]), float(self.scalers[f"{head}.std"])
+            exact = std == 0.0  # nothing is left to learn, and a likelihood without bound would drown the others
+            target = (
+                torch.full_like(pool.targets[head][then], torch.nan)
+                if exact
+                else (pool.targets[head][then] - mean) / std
+            )
             losses[head] = laplace_loss(*network.correction(head, heard, context), target)
         return losses
 

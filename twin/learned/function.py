@@ -17,7 +17,7 @@ import numpy.typing as npt
 from twin.learned.inputs import HORIZON
 
 COMPONENTS = 3  # of the mixture on the log increment of demand
-SCALE_LIMITS = (-5.0, 3.0)  # of the log of a predicted spread, in normalised units
+SCALE_LIMITS = (-3.0, 3.0)  # of the log of a predicted spread, in normalised units
 
 FloatTensor = npt.NDArray[np.float32]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,8 @@ CHAIN_INPUTS = (
     "offered_read",  # 1 where offered was read in this slot
     "delay_ratio",  # log(measured / modelled delay), 0 where not read
     "delay_read",
+    "cpu_ratio",  # log(measured / modelled CPU of its VNFs), 0 where one was not read
+    "power_ratio",  # log(measured / modelled power of all servers), the same for all chains
     "worst_cpu",  # greatest modelled utilisation of a server of the chain
     "worst_link",  # and of a link on its way
     "moved",  # a VNF of the chain changed its server with this slot
@@ -43,7 +46,7 @@ CONTEXTS: Mapping[str, tuple[str, ...]] = {
 }
 CORRECTED = tuple(CONTEXTS)  # heads that predict log(measured / modelled)
 HEADS = ("traffic", "traffic_ahead", *CORRECTED)
-_SCHEMA = ("2", *CHAIN_INPUTS, *(f"{head}:{' '.join(names)}" for head, names in CONTEXTS.items()), str(HORIZON))
+_SCHEMA = ("3", *CHAIN_INPUTS, *(f"{head}:{' '.join(names)}" for head, names in CONTEXTS.items()), str(HORIZON))
 TWIN_SCHEMA = hashlib.sha256(" ".join(_SCHEMA).encode()).hexdigest()[:16]
 
 LEVEL_LIMIT = 4.0  # log offered / mean beyond this says "nothing" or "far too much", not how far
@@ -97,15 +100,14 @@ class Encoder:
         offered = filled(recording.offered_mbps)
         modelled = self.bulk.measure(recording.hosts, recording.ends, offered)
         awake = expected_awake(self.scenario, recording.hosts, recording.awake[0])
-        targets = self._targets(recording, modelled, awake)
         levels = self.levels(offered)
         return Sequence(
             recording=recording,
             filled_mbps=offered,
             levels=levels,
-            inputs=self._inputs(recording, levels, modelled, targets["delay"]),
+            inputs=self.inputs(recording, levels, modelled, chain_moved(self.scenario, recording.hosts)),
             contexts=self.contexts(recording.hosts, offered, modelled, awake),
-            targets=targets,
+            targets=self._targets(recording, modelled, awake),
             pools=self.pools(recording.hosts, modelled),
         )
 
@@ -149,37 +151,54 @@ class Encoder:
             "energy": _log_ratio(total[:, None], power.sum(axis=1, keepdims=True)),
         }
 
-    def _inputs(
-        self, recording: Recording, levels: FloatArray, modelled: Measures, delay_ratio: FloatArray
-    ) -> FloatArray:
-        return chain_inputs(
-            levels,
-            np.isfinite(recording.offered_mbps),
-            delay_ratio,
-            modelled,
-            chain_moved(self.scenario, recording.hosts),
+    def inputs(self, recording: Recording, levels: FloatArray, modelled: Measures, moved: FloatArray) -> FloatArray:
+        """`CHAIN_INPUTS` of every slot of a recording, [T, C, F]; also of a recording of one slot, when live."""
+        t = tables(self.calibrated)
+        asked = t.cpu_base + t.cpu_per_mbps * self.offered(levels)[:, t.vnf_chain]
+        first = t.chain_first[:-1]
+        used, needed = (np.add.reduceat(v, first, axis=1) for v in (recording.vnf_cores, asked))
+        power = self.bulk.power_w(modelled, recording.awake).sum(axis=1, keepdims=True)
+        placed = Placed(
+            delay_ratio=_log_ratio(recording.delay_ms, modelled.chain_delay_ms),
+            cpu_ratio=_log_ratio(used, needed),
+            power_ratio=np.repeat(_log_ratio(recording.power_w.sum(axis=1, keepdims=True), power), len(first), axis=1),
+            worst_cpu=modelled.worst_cpu,
+            worst_link=modelled.worst_link,
+            moved=moved,
         )
+        return chain_inputs(levels, np.isfinite(recording.offered_mbps), placed)
 
 
-def chain_inputs(
-    levels: FloatArray, read: BoolArray, delay_ratio: FloatArray, modelled: Measures | None, moved: FloatArray
-) -> FloatArray:
-    """`CHAIN_INPUTS` of T slots, [T, C, F]; without `modelled` what depends on placement is 0, as in training now
-    and then."""
+class Placed(NamedTuple):
+    """The inputs that depend on the placement, all [T, C]; NaN: not read."""
+
+    delay_ratio: FloatArray
+    cpu_ratio: FloatArray
+    power_ratio: FloatArray
+    worst_cpu: FloatArray
+    worst_link: FloatArray
+    moved: FloatArray
+
+
+def chain_inputs(levels: FloatArray, read: BoolArray, placed: Placed | None) -> FloatArray:
+    """`CHAIN_INPUTS` of T slots, [T, C, F]; without `placed` what depends on placement is 0, as in training now and
+    then."""
     inputs = np.zeros((*levels.shape, len(CHAIN_INPUTS)))
     inputs[..., 0] = levels
     inputs[1:, ..., 1] = np.diff(levels, axis=0)
     inputs[..., 2] = read
-    if modelled is not None:
-        inputs[..., 3] = np.nan_to_num(delay_ratio)
-        inputs[..., 4] = np.isfinite(delay_ratio)
-        inputs[..., 5] = np.minimum(modelled.worst_cpu, 2.0)
-        inputs[..., 6] = np.minimum(modelled.worst_link, 2.0)
-        inputs[..., 7] = moved
+    if placed is not None:
+        inputs[..., 3] = np.nan_to_num(placed.delay_ratio)
+        inputs[..., 4] = np.isfinite(placed.delay_ratio)
+        inputs[..., 5] = np.nan_to_num(placed.cpu_ratio)
+        inputs[..., 6] = np.nan_to_num(placed.power_ratio)
+        inputs[..., 7] = np.minimum(placed.worst_cpu, 2.0)
+        inputs[..., 8] = np.minimum(placed.worst_link, 2.0)
+        inputs[..., 9] = placed.moved
     return inputs
 
 
-PLACED = slice(3, 8)  # the inputs that depend on the placement
+PLACED = slice(3, len(CHAIN_INPUTS))  # the inputs that depend on the placement
 
 
 def chain_moved(scenario: Scenario, hosts: IntArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from twin.errors import InputError
 from twin.learned.calibration import calibrate
 from twin.learned.digital_twin import DigitalTwin
-from twin.learned.fitting import FitConfig, Fitter
+from twin.learned.fitting import FitConfig, Fitter, ignore
 from twin.learned.function import TwinFunction
 from twin.learned.inputs import HORIZON, Encoder
 from twin.learned.inputs import Sequence as Seen
@@ -37,13 +37,16 @@ class TwinLearner:
         self._fitter = Fitter(config or FitConfig(), seed=seed, start=start)
         self.losses: dict[str, float] = {}
 
-    def fit(self, recordings: Sequence[Recording], *, rng: np.random.Generator, steps: int) -> DigitalTwin:
+    def fit(
+        self, recordings: Sequence[Recording], *, rng: np.random.Generator, steps: int,
+        progress: Callable[[int], None] = ignore,
+    ) -> DigitalTwin:  # fmt: skip
         """The twin after `steps` more updates on these recordings, of which some are held out (by run where there are
         four or more, else the last fifth of each). InputError where there is too little to learn from."""
         fitted, held_out = split(recordings)
         calibration = calibrate(self.scenario, fitted)
         encoder = Encoder(self.scenario, calibration)
-        self.losses = self._fitter.fit([[encoder.sequence(r) for r in fitted]], steps=steps, rng=rng)
+        self.losses = self._fitter.fit([[encoder.sequence(r) for r in fitted]], steps=steps, rng=rng, progress=progress)
         function, ratios = appraised(encoder, self._fitter.function(), [encoder.sequence(r) for r in held_out])
         return DigitalTwin(
             self.scenario, function, calibration, self.seed, sum(map(len, fitted)), len(recordings), ratios

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twin.learned.function import COMPONENTS, SCALE_LIMITS, FloatTensor
-from twin.learned.inputs import CHAIN_INPUTS, CONTEXTS, HEADS, HORIZON
+from twin.learned.inputs import CHAIN_INPUTS, CONTEXTS, CORRECTED, HORIZON
 
 UNITS, HEAD_UNITS = 48, 24
-# Every head's loss is a negative log likelihood of its own normalised target, so all weigh the same.
-LOSS_WEIGHTS: Mapping[str, float] = dict.fromkeys(HEADS, 1.0)
+# Every loss is a negative log likelihood of a target normalised by itself. Demand weighs most: the corrections start
+# from a cost model that is nearly right, and must not take the LSTM's memory from what nothing else tells.
+LOSS_WEIGHTS: Mapping[str, float] = {"traffic": 1.0, "traffic_ahead": 1.0} | dict.fromkeys(CORRECTED, 0.1)
 
 
 class TwinNetwork(nn.Module):

@@ -6,7 +6,7 @@ Source: ours (docs/twin.md, "Data").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from twin.state import BoolArray, FloatArray, IntArray, NetworkState, StateBuild
 from twin.tables import tables
 
 MIN_SLOTS = 12  # shorter pieces of a run teach nothing
-_GAP = 1.5  # periods without a state that cut a run in two
+GAP = 1.5  # periods without a state that cut a run in two
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,14 @@ def recordings(scenario: Scenario, states: Iterable[NetworkState]) -> list[Recor
     """The states of one run, cut where more than one and a half periods are missing; pieces too short are left out."""
     pieces: list[list[NetworkState]] = [[]]
     for state in states:
-        if pieces[-1] and not 0.0 < state.at_s - pieces[-1][-1].at_s <= _GAP * scenario.period_s:
+        if pieces[-1] and not 0.0 < state.at_s - pieces[-1][-1].at_s <= GAP * scenario.period_s:
             pieces.append([])
         pieces[-1].append(state)
-    return [_recording(scenario, piece) for piece in pieces if len(piece) >= MIN_SLOTS]
+    return [record(scenario, piece) for piece in pieces if len(piece) >= MIN_SLOTS]
 
 
-def _recording(scenario: Scenario, states: list[NetworkState]) -> Recording:
+def record(scenario: Scenario, states: Sequence[NetworkState]) -> Recording:
+    """One recording of all these states, gaps or not."""
     t = tables(scenario)
 
     def column(name: str) -> FloatArray:

@@ -42,8 +42,7 @@ def _continue(
     size, window, chains = histories.shape
     flat = histories.transpose(1, 0, 2).reshape(window, size * chains)
     levels = np.asarray(encoder.levels(filled(flat).reshape(window, size, chains))).reshape(window, -1)
-    unknown = np.full(levels.shape, np.nan)
-    seen = chain_inputs(levels, np.isfinite(flat), unknown, None, np.zeros(levels.shape))
+    seen = chain_inputs(levels, np.isfinite(flat), None)
     state, level = _ready(one, seen, n // size), np.tile(levels[-1].reshape(size, chains), (n // size, 1)).ravel()
     inputs = np.zeros((n * chains, len(CHAIN_INPUTS)), dtype=np.float32)
     inputs[:, 2] = 1.0

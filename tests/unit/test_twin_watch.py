@@ -1,0 +1,127 @@
+"""A running controller's twin: its forecast, its drift, and which other twin it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.records import Refused
+from controller.twin_watch import NOT_BETTER, TOO_FEW_SLOTS, TwinWatch
+from twin.errors import InputError
+from twin.forecast import PersistenceForecaster
+from twin.learned.digital_twin import DigitalTwin
+from twin.learned.fitting import FitConfig
+from twin.learned.learner import TwinLearner
+from twin.learned.recording import recordings, simulated_states, wanderer
+from twin.learned.serving import Drift, TwinForecaster
+from twin.scenario_file import load_scenario
+from twin.simulator import TwinWorld
+from twin.state import NetworkState
+
+SMALL = load_scenario("small")
+
+
+@pytest.fixture(scope="module")
+def states() -> list[NetworkState]:
+    world = TwinWorld(SMALL, seed=4)
+    return list(simulated_states(world, 90, wanderer(SMALL, np.random.default_rng(4))))
+
+
+@pytest.fixture(scope="module")
+def twin(states: Sequence[NetworkState]) -> DigitalTwin:
+    config = FitConfig(members=2, units=16, window=16)
+    learner = TwinLearner(SMALL, seed=1, config=config)
+    return learner.fit(recordings(SMALL, states[:60]), rng=np.random.default_rng(1), steps=40)
+
+
+def watch(states: Sequence[NetworkState], name: str = "", journal: str = "j") -> TwinWatch:
+    watching = TwinWatch(SMALL, name, run_blocking=lambda work, *args: work(*args), journal=journal)
+    for state in states:
+        watching.observe(state)
+        watching.judge()
+    return watching
+
+
+def test_serving_step_by_step_is_the_same_as_reading_the_whole(twin: DigitalTwin, states: list[NetworkState]) -> None:
+    forecaster = TwinForecaster(twin)
+    for state in states:
+        forecaster.observe(state)
+        forecaster.observe(state)
+    (recording,) = recordings(SMALL, states)
+    whole = twin.function.run(twin.encoder.sequence(recording).inputs)[:, -1]
+    assert forecaster.now is not None
+    np.testing.assert_allclose(forecaster.now.hidden, whole, atol=1e-4)
+    forecast = forecaster.forecast(6)
+    assert forecast.offered_mbps.shape == (6, 4)
+    assert (forecast.spread_mbps > 0.0).all()
+    np.testing.assert_array_equal(forecast.offered_mbps[4], forecast.offered_mbps[3])
+
+
+def test_a_gap_makes_it_begin_anew(twin: DigitalTwin, states: list[NetworkState]) -> None:
+    torn, fresh = TwinForecaster(twin), TwinForecaster(twin)
+    for state in [*states[:30], *states[40:60]]:
+        torn.observe(state)
+    for state in states[40:60]:
+        fresh.observe(state)
+    np.testing.assert_array_equal(torn.forecast(4).offered_mbps, fresh.forecast(4).offered_mbps)
+
+
+def test_without_a_twin_the_forecast_is_persistence(states: list[NetworkState]) -> None:
+    watching, persistence = watch(states), PersistenceForecaster()
+    persistence.observe(states[-1])
+    np.testing.assert_array_equal(watching.forecast(4).offered_mbps, persistence.forecast(4).offered_mbps)
+    assert watching.as_json() == {
+        "name": "persistence", "learned": False, "slots": 0, "error_ratio": {}, "hold_out": {}
+    }  # fmt: skip
+
+
+def test_drift_shows_a_twin_that_no_longer_fits(twin: DigitalTwin, states: list[NetworkState]) -> None:
+    wrong = replace(twin, calibration=replace(twin.calibration, idle_w=np.full(6, 1.5)))
+    drifts = []
+    for one in (twin, wrong):
+        forecaster, drift = TwinForecaster(one), Drift()
+        for state in states:
+            forecaster.observe(state)
+            drift.update(forecaster)
+        drifts.append(drift.ratios())
+    assert drifts[0]["delay"] < 1.0
+    assert drifts[0]["energy"] < 1.2
+    assert drifts[1]["energy"] > 3.0 * drifts[0]["energy"]
+
+
+def test_a_better_twin_is_taken_and_a_worse_one_refused(
+    twin: DigitalTwin, states: list[NetworkState], tmp_path: Path
+) -> None:
+    better, worse = tmp_path / "better.safetensors", tmp_path / "worse.safetensors"
+    twin.save(better)
+    replace(twin, calibration=replace(twin.calibration, idle_w=np.full(6, 3.0))).save(worse)
+    watching = watch(states)
+    answer = watching.take(str(better))
+    assert answer["error_ratio"] < 1.0
+    assert watching.forecast(4).source == "twin"
+    assert watching.as_json()["learned"]
+    for file in (worse, better):  # the same again is not better than itself
+        with pytest.raises(Refused) as refused:
+            watching.take(str(file))
+        assert refused.value.reason == NOT_BETTER
+    assert watching.name == str(better)
+    with pytest.raises(InputError, match="no twin"):
+        watching.take(str(tmp_path / "none"))
+    better.write_bytes(b"nothing of that kind")
+    with pytest.raises(InputError, match="damaged"):
+        watching.take(str(better))
+
+
+def test_slots_that_a_twin_was_fitted_on_do_not_count(
+    twin: DigitalTwin, states: list[NetworkState], tmp_path: Path
+) -> None:
+    file = tmp_path / "t.safetensors"
+    replace(twin, known_until={"this run": states[79].at_s}).save(file)
+    with pytest.raises(Refused, match="0 slots since both were fitted") as refused:
+        watch(states, journal="this run").take(str(file))
+    assert refused.value.reason == TOO_FEW_SLOTS
+    assert watch(states, journal="another").take(str(file))["slots"] == 90
