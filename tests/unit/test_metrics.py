@@ -56,6 +56,7 @@ STATE: dict[str, Any] = {
     "migrations_by_status": {"done": 3, "rolled_back": 0}, "refusals": {"cooldown": 4},
     "messages_refused": {"TABLE_FULL": 2}, "answers_late": {"core1": 1},
     "confirmations": {"confirmed": 5, "unconfirmed": 1},
+    "twin": {"error_ratio": {"delay": 0.7}},
     "oldest_reading_s": {"chain_delay": 0.5, "link_delay": None},
 }  # fmt: skip
 
@@ -97,6 +98,7 @@ def test_counters_and_labels(scraped: dict[str, Any]) -> None:
     assert _value(scraped["vnftwin_refusals"], reason="cooldown") == 4
     assert _value(scraped["vnftwin_messages_refused"], error="TABLE_FULL") == 2
     assert _value(scraped["vnftwin_confirmations"], result="unconfirmed") == 1
+    assert _value(scraped["vnftwin_twin_error_ratio"], head="delay") == 0.7
     assert _value(scraped["vnftwin_answers_late"], switch="core1") == 1
     assert _value(scraped["vnftwin_chain_probes_lost"], chain="web1") == 1
     assert _value(scraped["vnftwin_mode"], mode="advise") == 1
