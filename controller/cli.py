@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ from twin.errors import InputError, ScenarioError, VnftwinError
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every error is one line on stderr (a scenario's problems are one line each)."""
     arguments = build_parser().parse_args(argv)
+    if not sys.warnoptions:  # Ryu needs it all the same, and a log of JSON lines has no place for it
+        warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         command: Command = arguments.command

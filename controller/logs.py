@@ -43,6 +43,7 @@ def set_up_logs(stream: TextIO, *, style: str = "auto", level: str = "info") -> 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(stream, text=text)],
         )
     )
+    logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

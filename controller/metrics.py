@@ -23,8 +23,8 @@ from controller.steps import Step
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # when each histogram was made: series that nobody asks for
 BYTES_PER_MBIT = 125_000.0
-MOVE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+MOVE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 # name, help, key of the description, factor to the base unit; one row per server, link or chain
 _SERVER_GAUGES = (
