@@ -17,10 +17,10 @@ SYSTEM := mininet=/usr/bin/mnexec openvswitch-switch=/usr/sbin/ovs-vswitchd dock
 	gcc=/usr/bin/gcc libc6-dev=/usr/include/stdio.h libsodium-dev=/usr/include/sodium.h make=/usr/bin/make iproute2=/usr/sbin/ip \
 	ethtool=/usr/sbin/ethtool iputils-ping=/usr/bin/ping
 # the same for what only tests need
-TEST_SYSTEM := prometheus=/usr/bin/promtool \
+TEST_SYSTEM := prometheus=/usr/bin/promtool openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl \
 	python3-numpy=/usr/lib/python3/dist-packages/numpy python3-yaml=/usr/lib/python3/dist-packages/yaml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-root lint format bench clean
+.PHONY: help setup demo test test-fast test-root lint docs format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ lint: $(VENV)/.installed ## style, types, import arrows
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed ## the documentation as a site in build/site, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 format: $(VENV)/.installed ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -63,7 +66,7 @@ $(VENV)/bin/python:
 # ryu builds only with an old setuptools, which build-constraints.txt names and pip 25.3 understands.
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml build-constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --upgrade 'pip>=25.3'
-	$(BIN)/python -m pip install -q --build-constraint build-constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install -q --build-constraint build-constraints.txt -e '.[test,lint,docs]'
 	$(BIN)/vnftwin run small --dry-run --duration 8 >/dev/null  # compiles the simulator once, so that no run waits for it
 	touch $@
 

@@ -8,6 +8,7 @@ from agent.actions import STAY, moved
 from agent.baselines import BASELINE_NAMES, POLICY_NAMES, make_policy
 from agent.decision import MigrationDecision, Move, Policy, Stay, View
 from agent.lookahead import Lookahead, reason
+from agent.own_policy import policy_of_file
 from agent.policy import BLOCKS, PolicyFunction
 from twin.checkpoint import load_checkpoint
 from twin.errors import InputError
@@ -80,8 +81,12 @@ def named_policy(name: str, scenario: Scenario, *, seed: int = 0) -> Policy:
         return default_policy(scenario)
     if name in BASELINE_NAMES:
         return make_policy(name, seed=seed)
+    if (place := name.rpartition(":"))[0].endswith(".py"):
+        return policy_of_file(Path(place[0]), place[2])
     if not Path(name).is_file() and name not in shipped_policies():
-        raise InputError(f"unknown policy {name!r}: one of {', '.join(POLICY_NAMES)}, or a trained policy's file")
+        raise InputError(
+            f"unknown policy {name!r}: one of {', '.join(POLICY_NAMES)}, a trained policy's file, or FILE.py:CLASS"
+        )
     return load_policy(name)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from agent.actions import STAY, legal_actions, moved
-from agent.decision import MigrationDecision, Move, Policy, Stay, View
-from agent.lookahead import Lookahead, reason
+from agent.decision import MigrationDecision, Policy, Stay, View
+from agent.lookahead import Lookahead
 from twin.errors import InputError
 from twin.features import PAIR_FEATURES
 from twin.migration_cost import MigrationCost
@@ -45,7 +45,7 @@ class RandomPolicy:
         action = int(self._rng.choice(legal))
         if action == STAY:
             return Stay("drawn at random")
-        return _move(view, self._lookahead, *moved(action, servers=len(view.scenario.servers)))
+        return self._lookahead.move(view, *moved(action, servers=len(view.scenario.servers)))
 
 
 class ThresholdPolicy:
@@ -66,7 +66,7 @@ class ThresholdPolicy:
         if not np.isfinite(demand[vnf]):
             return Stay(f"nothing can leave {view.scenario.servers[hot].id}")
         after = self._lookahead.observation(view).pair[vnf, :, CPU_AFTER]
-        return _move(view, self._lookahead, vnf, int(np.where(view.mask[vnf], after, np.inf).argmin()))
+        return self._lookahead.move(view, vnf, int(np.where(view.mask[vnf], after, np.inf).argmin()))
 
 
 class GreedyPolicy:
@@ -88,7 +88,7 @@ class GreedyPolicy:
         if gain.max(initial=-np.inf) <= 0.0:
             return Stay("no single move repays its cost")
         vnf, server = divmod(int(gain.argmax()), gain.shape[1])
-        return _move(view, self._lookahead, vnf, server)
+        return self._lookahead.move(view, vnf, server)
 
     def net_gain(self, view: View) -> FloatArray:
         """λ gained until payback less the λ that the move costs, [V, S]; -inf where the move is not feasible."""
@@ -104,12 +104,6 @@ class GreedyPolicy:
         slot_j = max(float(view.state.server_power_w.sum()) * view.scenario.period_s, 1.0)
         result: FloatArray = view.scenario.objective.energy * (spent_j + wakes * t.wake_j) / slot_j
         return result
-
-
-def _move(view: View, lookahead: Lookahead, vnf: int, server: int) -> Move:
-    prediction = lookahead.prediction(view, vnf, server)
-    names = view.scenario.vnfs[vnf].id, view.scenario.servers[server].id
-    return Move(*names, reason(view, vnf, server, prediction), prediction)
 
 
 _MAKERS: Mapping[str, Callable[[int], Policy]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.decision import Prediction, View
+from agent.decision import Move, Prediction, View
 from twin.costs import Costs, evaluate, scored_delay_ms
 from twin.features import Observation, encode
 from twin.routing import Router, Routes
@@ -32,6 +32,12 @@ class Lookahead:
             power_now_w=now.total_power_w,
             power_after_w=then.total_power_w,
         )
+
+    def move(self, view: View, vnf: int, server: int) -> Move:
+        """The decision to move VNF row `vnf` to server row `server`, with what it is predicted to change."""
+        prediction = self.prediction(view, vnf, server)
+        names = view.scenario.vnfs[vnf].id, view.scenario.servers[server].id
+        return Move(*names, reason(view, vnf, server, prediction), prediction)
 
     def _costs(self, view: View, vnf_server: IntArray) -> Costs:
         state = view.state

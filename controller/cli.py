@@ -19,11 +19,14 @@ from controller.cli_completion import add_completion
 from controller.cli_learning import add_learning, count
 from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
 from controller.cli_twin import add_twin
+from controller.cli_types import address, seconds
+from controller.qualify_command import add_qualify
 from twin.errors import InputError, ScenarioError, VnftwinError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every error is one line on stderr (a scenario's problems are one line each)."""
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known: see controller.ryu_compat
     arguments = build_parser().parse_args(argv)
     if not sys.warnoptions:  # Ryu needs it all the same, and a log of JSON lines has no place for it
         warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
@@ -52,8 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="vnftwin", description="Moves virtual network functions to where a digital twin says they should run."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    own = (_add_check, _add_run, _add_controller, add_learning, add_twin, _add_evaluate, _add_import, _add_calibrate)
-    for add in (*own, add_remote, add_doctor, add_completion):
+    live = (_add_check, _add_run, _add_controller, add_qualify)
+    own = (add_learning, add_twin, _add_evaluate, _add_import, _add_calibrate)
+    for add in (*live, *own, add_remote, add_doctor, add_completion):
         add(commands)
     return parser
 
@@ -87,7 +91,7 @@ def _add_run(commands: Any) -> None:
         commands, "run", run, "Run a scenario live: emulated network, containers, traffic and controller."
     )
     parser.add_argument("scenario", help="a file, or the name of a shipped scenario")
-    parser.add_argument("--duration", type=_seconds, default=120.0, metavar="S", help="seconds of traffic (120)")
+    parser.add_argument("--duration", type=seconds, default=120.0, metavar="S", help="seconds of traffic (120)")
     parser.add_argument("--policy", default="", metavar="P", help="stay, random, threshold, greedy or a policy file"
                         " (default: the trained A2C policy of the scenario)")  # fmt: skip
     parser.add_argument("--compare", default="", metavar="P,...", help="then run these policies too, same seed, and"
@@ -97,7 +101,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of traffic and policy (1)")
     parser.add_argument("--engine", choices=["docker", "process"], default="", help="container engine"
                         " (default: docker where it can run, else processes in namespaces)")  # fmt: skip
-    parser.add_argument("--listen", type=_address, default=None, metavar="HOST:PORT", help="address of page, REST and"
+    parser.add_argument("--listen", type=address, default=None, metavar="HOST:PORT", help="address of page, REST and"
                         f" metrics ({DEFAULT_LISTEN}); a dry run with it is shown in real time")  # fmt: skip
     parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto",
                         help="who decides: the policy, a person whom it advises, a person alone (auto)")  # fmt: skip
@@ -126,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     named_twin(arguments.twin, scenario)
     if arguments.dry_run and arguments.listen is not None:
         return _show_dry(arguments, scenario)
-    arguments.listen = arguments.listen or _address(DEFAULT_LISTEN)
+    arguments.listen = arguments.listen or address(DEFAULT_LISTEN)
     _require_token(arguments.listen)
     if arguments.dry_run:
         from controller.dry_run import run_dry
@@ -182,11 +186,13 @@ def _add_controller(commands: Any) -> None:
     parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto")
     _add_twin_option(parser)
     parser.add_argument("--seed", type=int, default=1, metavar="N")
-    parser.add_argument("--listen", type=_address, default=_address(DEFAULT_LISTEN), metavar="HOST:PORT",
+    parser.add_argument("--listen", type=address, default=address(DEFAULT_LISTEN), metavar="HOST:PORT",
                         help="address of REST and metrics")  # fmt: skip
     parser.add_argument("--listen-fd", type=int, default=-1, help=argparse.SUPPRESS)
-    parser.add_argument("--openflow", type=_address, default=("127.0.0.1", 6653), metavar="HOST:PORT",
+    parser.add_argument("--openflow", type=address, default=("127.0.0.1", 6653), metavar="HOST:PORT",
                         help="address on which switches connect (127.0.0.1:6653)")  # fmt: skip
+    parser.add_argument("--openflow-tls", type=Path, default=None, metavar="DIR",
+                        help="take switches by TLS only: folder with key.pem, cert.pem and ca.pem")  # fmt: skip
     parser.add_argument("--journal", type=Path, default=Path("vnftwin-journal.db"), metavar="FILE",
                         help="what was seen, decided and done (vnftwin-journal.db)")  # fmt: skip
     parser.add_argument("--control", type=Path, default=None, metavar="DIR",
@@ -214,6 +220,7 @@ def controller(arguments: argparse.Namespace) -> int:
             listen_fd=arguments.listen_fd, openflow=arguments.openflow, journal=arguments.journal,
             control_root=arguments.control, confirm=arguments.confirm, token=os.environ.get("VNFTWIN_TOKEN", ""),
             log_format=arguments.log_format, log_level=arguments.log_level,
+            openflow_tls=arguments.openflow_tls,
         ),
     )  # fmt: skip
 
@@ -268,20 +275,6 @@ def _require_token(listen: tuple[str, int]) -> None:
 
     if needs_token(listen[0]) and not os.environ.get("VNFTWIN_TOKEN"):
         raise InputError(f"listening on {listen[0]} needs a bearer token: set VNFTWIN_TOKEN, or listen on 127.0.0.1")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 1.0 <= value <= 1e6:
-        raise argparse.ArgumentTypeError("must be between 1 and 1000000 seconds")
-    return value
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 if __name__ == "__main__":

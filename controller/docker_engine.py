@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from requests.exceptions import RequestException
 
 from controller.containers import LABEL, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
 from controller.control_socket import ask_socket, is_ready, parse_answer
-from controller.images import IMAGE_NAME, system_calls
+from controller.docker_connection import engine_connection
+from controller.images import IMAGE_NAME, load_archive, system_calls
 from controller.usage import UsageReader
+from twin.scenario_services import ARCHIVE
 
 CONTROL_IN_CONTAINER = "/run/vnf"
 CONFIG_NAME = "vnf.conf"
 _LEAST_MEMORY_MB = 6  # what the engine accepts
-_API_TIMEOUT_S = 30
 _READY_POLL_S = 0.004
 _ALIVE_POLL_S = 0.1
 _GONE = (404, 409)  # not there, or its removal is under way
@@ -42,11 +44,16 @@ class DockerEngine:
     `control_root/NAME`, a folder mounted into each. Elsewhere the engine's API serves for both, slower.
     """
 
-    def __init__(self, url: str, run_id: str, servers: Mapping[str, str], control_root: Path) -> None:
+    def __init__(
+        self, url: str, run_id: str, servers: Mapping[str, str], control_root: Path, *, tls: str = ""
+    ) -> None:  # fmt: skip
+        """`tls` is a folder with ca.pem, cert.pem and key.pem, as the engine's own client wants them."""
+        self._connection = engine_connection(url, tls)
         self._url, self._run_id, self._servers = url, run_id, dict(servers)
         self._control_root = control_root
         self._local = url.startswith(("unix:", "/"))
         self._podman: bool | None = None  # not asked yet
+        self._archives: dict[str, str] = {}  # images that came as files, by path
         self._usage = UsageReader(servers, own_groups=True)
         # Clients are taken and given back rather than shared behind a lock (see controller.usage on locks).
         self._clients: deque[DockerClient] = deque()
@@ -80,6 +87,8 @@ class DockerEngine:
         if spec.server not in self._servers:
             raise ContainerError(f"{spec.name}: unknown server: {spec.server}")
         with self.client() as client, _named(spec.name):
+            if spec.image.endswith(ARCHIVE):
+                spec = replace(spec, image=self._archives.get(spec.image) or self._load(client, spec.image))
             created = _create(client, spec.name, self._config(client, spec))
             try:
                 self._prepare(spec)  # not before: a container that has the name may be using the folder
@@ -158,9 +167,13 @@ class DockerEngine:
             answer = client.api.exec_start(made["Id"])
         return parse_answer(instance.name, request, answer.decode(errors="replace"))
 
+    def _load(self, client: DockerClient, archive: str) -> str:
+        image = self._archives[archive] = load_archive(client, Path(archive))
+        return image
+
     def _connect(self) -> DockerClient:
         try:
-            return DockerClient(base_url=self._url, version="auto", timeout=_API_TIMEOUT_S)
+            return self._connection()
         except (DockerException, RequestException, OSError) as error:
             raise ContainerError(f"engine {self._url}: {_reason(error)}") from None
 

@@ -62,6 +62,15 @@ def ensure_images(client: DockerClient, base: str = "scratch") -> str:
     return tag
 
 
+def load_archive(client: DockerClient, archive: Path) -> str:
+    """The id of an image that came as a file (`docker save`), now in this engine. ContainerError where it is none."""
+    try:
+        with archive.open("rb") as content:
+            return str(client.images.load(content)[0].id)
+    except (OSError, DockerException, IndexError) as error:
+        raise ContainerError(f"image {archive}: {' '.join(str(error).split())}") from None
+
+
 @cache
 def system_calls() -> str:
     """The seccomp profile of our VNFs, as one line of JSON."""

@@ -36,8 +36,10 @@ from controller.rest import needs_token
 from controller.service import POLL_S, Service
 from controller.telemetry import Telemetry
 from controller.tick import Decider
+from controller.tls import tls_files
 from controller.twin_watch import TwinWatch
 from controller.web import Web
+from controller.wired_ports import Plumbers, WiredPorts
 from controller.would_have import WouldHave
 from twin.errors import InputError, VnftwinError
 from twin.feasibility import Limits
@@ -67,6 +69,7 @@ class RuntimeOptions:
     token: str = ""
     log_format: str = "auto"
     log_level: str = "info"
+    openflow_tls: Path | None = None  # folder with key.pem, cert.pem, and ca.pem by which switches are checked
 
 
 class Runtime:
@@ -169,10 +172,11 @@ def serve(scenario: Scenario, options: RuntimeOptions) -> int:
     """Runs a controller in this process until SIGTERM or SIGINT."""
     from controller.ryu_compat import Manager
 
+    tls = tls_files(options.openflow_tls)
     set_up_logs(sys.stderr, style=options.log_format, level=options.log_level)
     runtime = Runtime(scenario, options)
     host, port = options.openflow
-    manager = Manager(["controller.app"], ofp_listen_host=host, ofp_port=port, context={"runtime": runtime})
+    manager = Manager(["controller.app"], ofp_listen_host=host, ofp_port=port, tls=tls, context={"runtime": runtime})
     manager.stop_on_signals()
     manager.run()
     return 0
@@ -202,20 +206,23 @@ def _engines(scenario: Scenario, control_root: Path) -> Mapping[str, ContainerEn
     missing = [server.id for server in scenario.servers if not server.engine]
     if missing:
         raise InputError(f"the scenario names no container engine for {', '.join(missing)} (key `engine`)")
+    unwired = [server.id for server in scenario.servers if not (server.ports or server.bridge)]
+    if unwired:
+        raise InputError(f"no switch ports for the VNFs of {', '.join(unwired)}: give `bridge`, or `ports`")
     by_url = {
-        url: open_engine(
-            url, run_id=scenario.name, control_root=control_root,
-            servers={s.id: s.cgroup for s in scenario.servers if s.engine == url},
+        (url, tls): open_engine(
+            url, tls=tls, run_id=scenario.name, control_root=control_root,
+            servers={s.id: s.cgroup for s in scenario.servers if (s.engine, s.engine_tls) == (url, tls)},
         )
-        for url in dict.fromkeys(server.engine for server in scenario.servers)
+        for url, tls in dict.fromkeys((server.engine, server.engine_tls) for server in scenario.servers)
     }  # fmt: skip
-    return {server.id: by_url[server.engine] for server in scenario.servers}
+    return {server.id: by_url[server.engine, server.engine_tls] for server in scenario.servers}
 
 
 def _hosts(scenario: Scenario, engines: Mapping[str, ContainerEngine]) -> Hosts:
     images = {id(engine): engine_image(engine) for engine in dict.fromkeys(engines.values())}
     return Hosts(
-        scenario, engines, OvsPorts(scenario.name), run_id=scenario.name,
+        scenario, engines, Plumbers(OvsPorts(scenario.name), WiredPorts(scenario.name, engines)), run_id=scenario.name,
         images={server: images[id(engine)] for server, engine in engines.items()},
         run_blocking=carrying(eventlet.tpool.execute),
     )  # fmt: skip

@@ -19,7 +19,6 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import eventlet
@@ -46,6 +45,7 @@ from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from controller import ryu_guard
 from controller.openflow import stamp
 from controller.ryu_guard import MalformedMessage
+from controller.tls import TlsFiles, server_context
 from twin.errors import InputError, VnftwinError
 
 __all__ = [
@@ -115,22 +115,13 @@ def parse_message(message: bytes) -> Any:
     return ofproto_parser.msg(ProtocolDesc(OFP_VERSION), *ofproto_parser.header(message), message)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files of the controller's key and certificate, and of the authority that switches are checked by."""
-
-    key: str
-    certificate: str
-    authority: str = ""
-
-
 class StreamServer(hub.StreamServer):  # type: ignore[misc]
     """Takes the place of Ryu's: the TLS context is made once, and listening ends when serving does."""
 
     def __init__(self, listen_info: Any, handle: Callable[[Any, Any], None], **tls: Any) -> None:
         super().__init__(listen_info, handle)
         self._serve_one = handle
-        self._context = _tls_context(tls) if tls else None
+        self._context = server_context(tls) if tls else None
         self._connections: set[Any] = set()
         self.handle = self._handle
 
@@ -156,16 +147,6 @@ class StreamServer(hub.StreamServer):  # type: ignore[misc]
             log.warning("connection from %s closed: %s", address[0], error)
         finally:
             self._connections.discard(connection)
-
-
-def _tls_context(tls: Mapping[str, Any]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls["certfile"], tls["keyfile"])
-    if tls.get("ca_certs"):
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(tls["ca_certs"])
-    return context
 
 
 def _shut(connection: Any) -> None:

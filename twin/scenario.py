@@ -48,12 +48,21 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class WiredPort:
+    """A switch port that is cabled to a server for one VNF: `network` is what the engine calls the cable's end."""
+
+    port: int
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A place where VNFs run.
 
-    The last four are how a controller reaches it, empty where only the model is wanted: `engine` is the container
-    engine (`unix://`, `ssh://`, `tcp://`, or `process:` for processes in namespaces), `bridge` and `ovsdb` the Open
-    vSwitch bridge and database its VNFs' ports are added to, `cgroup` the parent control group that caps the server.
+    The rest is how a controller reaches it, empty where only the model is wanted: `engine` is the container engine
+    (`unix://`, `ssh://`, `tcp://`, or `process:` for processes in namespaces), `engine_tls` its folder of PEM files,
+    `bridge` and `ovsdb` the Open vSwitch bridge and database its VNFs' ports are added to, `ports` those that they get
+    where none can be added, `cgroup` the parent control group that caps the server.
     """
 
     id: str
@@ -66,6 +75,8 @@ class Server:
     bridge: str = ""
     ovsdb: str = ""
     cgroup: str = ""
+    engine_tls: str = ""
+    ports: tuple[WiredPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +183,7 @@ class Vnf:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What classifies a chain's packets at the ingress: addresses, protocol and destination port.
-
-    Of the protocol `any` all IPv4 packets between the addresses are the chain's; the port is that of its own traffic.
-    """
+    """What classifies a chain's packets at the ingress. `any`: all IPv4; the port is that of its own traffic then."""
 
     src_ip: str
     dst_ip: str

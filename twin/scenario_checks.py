@@ -54,8 +54,25 @@ def _uniqueness(scenario: Scenario, findings: Findings) -> None:
     _unique(findings, "dpid", [(f"switch {s.id}", f"{s.dpid:#x}" if s.dpid > 0 else "") for s in scenario.switches])
     _unique(findings, "ip", [(f"endpoint {e.id}", e.ip) for e in endpoints])
     _unique(findings, "mac", [(f"endpoint {e.id}", e.mac) for e in endpoints])
-    _unique(findings, "port", [(f"endpoint {e.id}", f"{e.port} of {e.at}" if e.port > 0 else "") for e in endpoints])
+    _unique(findings, "port", _ports(scenario))
+    _unique(findings, "ports", _networks(scenario))
     _flows_apart(scenario, findings)
+
+
+def _ports(scenario: Scenario) -> list[tuple[str, str]]:
+    """Every switch port that the file names, by whom: a VNF's belongs to no endpoint and to one server."""
+    named = [(f"endpoint {e.id}", f"{e.port} of {e.at}" if e.port > 0 else "") for e in scenario.endpoints]
+    for server in scenario.servers:
+        named += [(f"server {server.id} ports[{n}]", f"{w.port} of {server.at}") for n, w in enumerate(server.ports, 1)]
+    return named
+
+
+def _networks(scenario: Scenario) -> list[tuple[str, str]]:
+    named: list[tuple[str, str]] = []
+    for server in scenario.servers:
+        engine = f" of {server.engine}" if server.engine else f" of {server.id}"
+        named += [(f"server {server.id} ports[{n}]", w.network + engine) for n, w in enumerate(server.ports, 1)]
+    return named
 
 
 def _flows_apart(scenario: Scenario, findings: Findings) -> None:
@@ -103,10 +120,12 @@ class Room:
         self.servers, self.cpu = servers, cpu
         self.cpu_used: defaultdict[str, float] = defaultdict(float)
         self.memory_used: defaultdict[str, float] = defaultdict(float)
+        self.ports_used: defaultdict[str, int] = defaultdict(int)
 
     def put(self, vnf: Vnf, server: str) -> None:
         self.cpu_used[server] += self.cpu[vnf.id]
         self.memory_used[server] += vnf.type.memory_mb
+        self.ports_used[server] += 1
 
     def first(self, vnf: Vnf) -> str:
         """The first server in file order that the VNF fits; an empty string for none. NaN fits everywhere."""
@@ -116,6 +135,8 @@ class Room:
         """Whether the server has too little, for what it hosts and one more VNF."""
         cpu = self.cpu_used[server.id] + (self.cpu[vnf.id] if vnf else 0.0)
         memory = self.memory_used[server.id] + (vnf.type.memory_mb if vnf else 0.0)
+        if server.ports and self.ports_used[server.id] + (vnf is not None) > len(server.ports):
+            return True
         limit = 1.0 + _TOLERANCE
         return cpu > server.cpu_cores * limit or memory > server.memory_mb * limit
 
@@ -168,6 +189,7 @@ def _given(scenario: Scenario, findings: Findings) -> Room:
             message = (
                 f"impossible on server '{server.id}': its {crowd[server.id]} VNFs need {cpu:.3g} cores at mean traffic"
                 f" and {memory:g} MB, it has {server.cpu_cores:g} cores and {server.memory_mb:g} MB"
+                + (f" and {len(server.ports)} switch ports" if server.ports else "")
             )
             findings.about("placement", _first_chain(scenario, server.id), message)
     return room

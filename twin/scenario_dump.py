@@ -24,6 +24,8 @@ from twin.scenario import (
 )
 from twin.scenario_schema import MOVE_LIMITS, SCHEMA
 
+_REACH = ("engine", "engine_tls", "bridge", "ovsdb", "cgroup")  # of a server, as text
+
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
@@ -83,8 +85,9 @@ def _server(server: Server) -> dict[str, object]:
         name: getattr(server.power, name) for name in names if getattr(server.power, name) != getattr(default, name)
     }
     entry = _fields(server, "id", "tier", "at", "cpu_cores", "memory_mb")
-    reach = {name: getattr(server, name) for name in ("engine", "bridge", "ovsdb", "cgroup") if getattr(server, name)}
-    return {**entry, **({"power": power} if power else {}), **reach}
+    reach = {name: getattr(server, name) for name in _REACH if getattr(server, name)}
+    ports = {"ports": [_fields(wired, "port", "network") for wired in server.ports]} if server.ports else {}
+    return {**entry, **({"power": power} if power else {}), **reach, **ports}
 
 
 def _link(link: Link) -> dict[str, object]:

@@ -26,6 +26,7 @@ from twin.scenario import (
     Server,
     Switch,
     Tier,
+    WiredPort,
 )
 from twin.scenario_nodes import Findings, line_of, peek
 from twin.scenario_services import read_chains, read_placement, read_vnf_types
@@ -40,7 +41,10 @@ ROOT_KEYS = (
 _POWER_KEYS = ("sleep_w", "idle_w", "peak_w", "wake_s", "wake_j", "sleep_after_s")
 _COST_KEYS = ("duration_s", "silence_ms", "extra_power_w", "transfer_mbps", "transfer_j_per_mb")
 _ENDPOINT_KEYS = ("id", "at", "ip", "mac", "port")
-_SERVER_KEYS = ("id", "tier", "at", "cpu_cores", "memory_mb", "power", "engine", "bridge", "ovsdb", "cgroup")
+_SERVER_KEYS = (
+    *("id", "tier", "at", "cpu_cores", "memory_mb", "power"),
+    *("engine", "engine_tls", "bridge", "ovsdb", "ports", "cgroup"),
+)
 MOVE_LIMITS = (
     *("cooldown_s", "moves_per_minute", "moves_per_server_minute"),
     *("max_parallel", "min_gain", "min_gain_again", "failed_rest_s"),
@@ -57,15 +61,16 @@ def read_scenario(root: Node, findings: Findings, source: Path | None) -> Scenar
     table = Table(findings, root, ROOT, ROOT_KEYS)
     if table.whole("schema", low=0, high=2**31) not in (SCHEMA, -1):
         table.wrong("schema", f"is not known: this version reads schema {SCHEMA}")
+    folder = (source or Path()).parent
     endpoints = tuple(_endpoint(t, n) for n, t in enumerate(table.tables("endpoints", _ENDPOINT_KEYS)))
-    chains = read_chains(table, read_vnf_types(table), {e.id: e for e in endpoints}, (source or Path()).parent)
+    chains = read_chains(table, read_vnf_types(table, folder), {e.id: e for e in endpoints}, folder)
     power = _power(table, PowerModel())
     return Scenario(
         name=_name(table),
         period_s=table.number("period_s", above=0),
         objective=_objective(table),
         switches=tuple(_switch(findings, node, n) for n, node in enumerate(table.some("switches"), 1)),
-        servers=tuple(_server(t, power) for t in table.tables("servers", _SERVER_KEYS)),
+        servers=tuple(_server(t, power, folder) for t in table.tables("servers", _SERVER_KEYS)),
         links=tuple(_link(t) for t in _links(table)),
         access=_access(table),
         endpoints=endpoints,
@@ -145,7 +150,7 @@ def _id_only(node: Node) -> Node:
     return MappingNode("tag:yaml.org,2002:map", [(key, node)], node.start_mark, node.end_mark)
 
 
-def _server(table: Table, power: PowerModel) -> Server:
+def _server(table: Table, power: PowerModel, folder: Path) -> Server:
     engine = table.text("engine", "")
     if engine and not engine.startswith(_ENGINES):
         table.wrong("engine", f"must start with one of {', '.join(_ENGINES)}, not '{engine}'")
@@ -160,7 +165,25 @@ def _server(table: Table, power: PowerModel) -> Server:
         bridge=table.text("bridge", ""),
         ovsdb=table.text("ovsdb", ""),
         cgroup=table.text("cgroup", ""),
+        engine_tls=_folder(table, "engine_tls", folder),
+        ports=_wired_ports(table),
     )
+
+
+def _folder(table: Table, key: str, beside: Path) -> str:
+    """A folder named in the file, which is beside it unless the name is absolute."""
+    name = table.text(key, "")
+    return str((beside / name).absolute()) if name else ""
+
+
+def _wired_ports(table: Table) -> tuple[WiredPort, ...]:
+    """`[{port: 11, network: vnf11}, …]`; where the network has no name it is called after the port: `vnf11`."""
+    result: list[WiredPort] = []
+    for place, node in enumerate(table.items("ports", required=False), 1):
+        entry = Table(table.findings, node, f"{table.subject} ports[{place}]", ("port", "network"))
+        port = entry.whole("port", low=1, high=_OFPP_MAX)
+        result.append(WiredPort(port, entry.text("network", f"vnf{port}")))
+    return tuple(result)
 
 
 def _links(table: Table) -> list[Table]:

@@ -29,6 +29,7 @@ from twin.scenario_nodes import ID, did_you_mean, line_of, peek, plain, text_of
 from twin.scenario_table import Table
 from twin.trace_file import read_trace
 
+ARCHIVE = ".tar"  # what the name of an image ends with that comes as a file
 FUNCTIONS = ("firewall", "nat", "monitor", "balancer")
 _TYPE_KEYS = (
     *("cpu_base", "cpu_per_mbps", "memory_mb", "state_mb", "service_ms", "function", "image", "config"),
@@ -43,19 +44,19 @@ _TRAFFIC_KEYS = {
 }
 
 
-def read_vnf_types(table: Table) -> dict[str, VnfType]:
-    """The VNF types by name."""
+def read_vnf_types(table: Table, folder: Path) -> dict[str, VnfType]:
+    """The VNF types by name. `folder`: where the files are that they name."""
     sub = table.sub("vnf_types", None, required=True)
     names = sub.entries if sub else {}
     if sub and not names:
         sub.wrong("", "must not be empty")
     return {
-        name: _vnf_type(Table(table.findings, node, f"vnf_type {name}", _TYPE_KEYS), name)
+        name: _vnf_type(Table(table.findings, node, f"vnf_type {name}", _TYPE_KEYS), name, folder)
         for name, node in names.items()
     }
 
 
-def _vnf_type(table: Table, name: str) -> VnfType:
+def _vnf_type(table: Table, name: str, folder: Path) -> VnfType:
     if not ID.fullmatch(name):
         table.wrong("", f"the name '{name}' must be letters, digits, '-' and '_'")
     if name not in FUNCTIONS and "function" not in table.entries:
@@ -68,7 +69,7 @@ def _vnf_type(table: Table, name: str) -> VnfType:
         state_mb=table.number("state_mb", low=0),
         service_ms=table.number("service_ms", low=0),
         function=table.text("function", name, choices=FUNCTIONS if "function" in table.entries else ()),
-        image=table.text("image", ""),
+        image=_image(table, folder),
         config=_config(table),
         stateless=table.flag("stateless"),
         move=table.text("move", AUTO, choices=MOVE_CHOICES) or AUTO,
@@ -77,6 +78,17 @@ def _vnf_type(table: Table, name: str) -> VnfType:
     for key, message in contradictions(kind):
         table.wrong(key, message)
     return kind
+
+
+def _image(table: Table, folder: Path) -> str:
+    """A name that the engine knows, or the whole path of an archive beside the scenario file."""
+    image = table.text("image", "")
+    if not image.endswith(ARCHIVE):
+        return image
+    archive = (folder / image).absolute()
+    if not archive.is_file():
+        table.wrong("image", f"no such file: {archive}")
+    return str(archive)
 
 
 def _config(table: Table) -> dict[str, object]:

@@ -37,7 +37,11 @@ class LyingWire:
     def _serve(self) -> None:
         while True:
             switch, _ = self._listener.accept()
-            controller = self._controller = socket.create_connection(("127.0.0.1", self._controller_port))
+            try:
+                controller = self._controller = socket.create_connection(("127.0.0.1", self._controller_port))
+            except ConnectionRefusedError:
+                switch.close()  # nobody listens yet: the switch comes again
+                continue
             for target in (self._upwards, self._downwards, self._release):
                 threading.Thread(target=target, args=(switch, controller), daemon=True).start()
 
