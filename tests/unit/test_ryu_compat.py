@@ -136,7 +136,7 @@ def test_it_serves_switches_and_stops_on_a_signal() -> None:
         first, second = connect(controller.port, dpid=1), connect(controller.port, dpid=2)
         assert [controller.says(), controller.says()] == [{"switch": 1}, {"switch": 2}]
         assert controller.stop() == {"errors": {}, "malformed": {}}
-        assert controller.process.wait(5) == 0
+        assert controller.process.wait(60) == 0
         assert first.recv(4096) is not None
         second.close()
         with socket.create_server(("127.0.0.1", controller.port), reuse_port=False):
