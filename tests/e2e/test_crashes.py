@@ -25,6 +25,12 @@ def test_a_killed_controllers_move_is_ended_by_the_next(vnf: str) -> None:
     assert [outcome.line() for outcome in outcomes if outcome.problems] == []
 
 
+def test_a_cold_move_whose_controller_was_killed_is_ended_by_the_next() -> None:
+    outcomes = run_crashes("voice.nat", every=7, cold=True)
+    assert {outcome.status for outcome in outcomes} == {"done", "rolled_back"}
+    assert [outcome.line() for outcome in outcomes if outcome.problems] == []
+
+
 def test_without_a_controller_packets_go_on_through_every_vnf(tmp_path: Path) -> None:
     """Fail-secure switches and rules without timeouts: judged by the VNFs' own interfaces and by the ledger."""
     seen: dict[str, Any] = {}
