@@ -35,7 +35,7 @@ def make_move(migrations: Migrations, record: MigrationRecord, chain: ServiceCha
         _carry_out(migrations, record, chain, halt, start)
     except (RolledBack, ContainerError, SteeringError):
         if halt is not None:
-            _take_up_again(migrations, halt)
+            take_up_again(migrations, halt)
         raise
     finally:
         if keeper.active.get(record.vnf) != old:
@@ -73,7 +73,7 @@ def _carry_out(
         raise stuck
 
 
-def _take_up_again(migrations: Migrations, halt: Halt) -> None:
+def take_up_again(migrations: Migrations, halt: Halt) -> None:
     """The old instance was started anew, at another port it may be; where it was not, the VNF has none."""
     attachment = migrations.around.attachment(halt.instance)
     if attachment is None:

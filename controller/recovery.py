@@ -15,13 +15,14 @@ from controller.chain_keeper import ChainKeeper
 from controller.executor import StuckForward
 from controller.flow_rule import FlowRule
 from controller.hosts import RunningVnf
+from controller.making_moves import take_up_again
 from controller.migrations import Migrations
 from controller.open_moves import OpenMove
 from controller.plan import MigrationPlan
 from controller.readback import installed_steerings
 from controller.records import MigrationStatus
 from controller.steering import Adjacency, Attachment, ChainSteering
-from controller.steps import StartVnf, SwapEntry
+from controller.steps import Halt, StartVnf, SwapEntry
 from twin.rewrites import addresses
 from twin.scenario import Scenario, ServiceChain
 
@@ -130,6 +131,9 @@ class Recovery:
     def _undo(self, move: OpenMove, plan: MigrationPlan) -> tuple[MigrationStatus, str]:
         begun = min(move.begun, plan.no_return)
         self.migrations.executor.take_back(plan, begun, self.migrations.steps_of(move.record))
+        for step in plan.steps[:begun]:
+            if isinstance(step, Halt):
+                take_up_again(self.migrations, step)
         return MigrationStatus.ROLLED_BACK, f"the controller ended after {move.begun} steps, before the swap"
 
 

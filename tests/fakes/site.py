@@ -307,6 +307,11 @@ class FakeSite:
         found = Found(self.fabric.rules, self.adjacency, self.instances.found(), self.instances.is_serving)
         Recovery(self.scenario, self.keeper, self.migrations, self._endpoint_was_at).run(found, left_open)
 
+    def start_missing(self) -> None:
+        """Every VNF without an instance gets one where it is placed, as `controller.host_watch` does."""
+        for vnf in (v.id for v in self.scenario.vnfs if v.id not in self.keeper.active):
+            self.migrations.start_instance(vnf, self.keeper.server_of[vnf], self.migrations.around.new_name(vnf))
+
     def tidy(self) -> None:
         """What polls do after a while: rules and instances that nobody wants go, missing rules come."""
         self.fabric.delete(self.fabric.rules - self.wanted_rules())
@@ -321,9 +326,7 @@ class FakeSite:
         self.keeper.learn(self.adjacency)
         for switch in self.scenario.switches:
             self.fabric.add(base_rules(switch.id, self.keeper.link_ports(switch.id)))
-        for vnf in self.scenario.vnfs:
-            server = self.scenario.placement[vnf.id]
-            self.migrations.start_instance(vnf.id, server, self.migrations.around.new_name(vnf.id))
+        self.start_missing()
         for chain in self.scenario.chains:
             self.migrations.adjust(chain)
 

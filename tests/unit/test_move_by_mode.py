@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fakes.site import FakeSite
+from tests.fakes.site import FakeSite, Killed
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 
@@ -91,6 +91,30 @@ def test_an_old_one_that_does_not_start_again_leaves_the_vnf_without_instance() 
     site.instances.dead_servers |= {"e2", "c1"}
     assert site.move("web1.nat", "e2") == "rolled_back"
     assert "web1.nat" not in site.keeper.active
+
+
+@pytest.mark.parametrize("moment", ["die_before", "die_after"])
+def test_a_controller_killed_anywhere_in_a_cold_move_leaves_one_instance(moment: str) -> None:
+    """The old one that was started again serves: no other is started, later to be found to serve nothing."""
+    for number in range(1, _writes_of_a_cold_move() + 1):
+        site = FakeSite(_moving("cold"))
+        setattr(site.journal, moment, site.journal.writes + number)
+        with pytest.raises(Killed):
+            site.move("web1.nat", "e2")
+        site.restart()
+        assert sorted(site.instances.running) == sorted(site.keeper.active.values()), number
+        site.start_missing()
+        for chain in SMALL.chains:
+            site.migrations.adjust(chain)
+        site.tidy()
+        _healthy(site)
+
+
+def _writes_of_a_cold_move() -> int:
+    site = FakeSite(_moving("cold"))
+    before = site.journal.writes
+    assert site.move("web1.nat", "e2") == "done"
+    return site.journal.writes - before
 
 
 def test_without_a_mode_nothing_is_done() -> None:
