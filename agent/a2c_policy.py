@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agent.actions import STAY, moved
 from agent.baselines import BASELINE_NAMES, POLICY_NAMES, make_policy
+from agent.compiled_policy import CompiledPolicy
 from agent.decision import MigrationDecision, Move, Policy, Stay, View
 from agent.lookahead import Lookahead, reason
 from agent.own_policy import policy_of_file
@@ -28,13 +29,14 @@ class A2CPolicy:
 
     def __init__(self, function: PolicyFunction, *, trained_on: str) -> None:
         self.function, self.trained_on = function, trained_on
+        self._scores = CompiledPolicy(function)
         self._lookahead = Lookahead()
 
     def decide(self, view: View) -> MigrationDecision:
         """Stay, or the move, with a reason. At most one forward pass and two evaluations of the cost model."""
         if not view.mask.any():
             return Stay("no move is feasible")
-        scores = self.function(self._lookahead.observation(view))
+        scores = self._scores(self._lookahead.observation(view))
         action = int(scores.logits.argmax())
         if action == STAY:
             return Stay(self._why_stay(float(scores.probabilities[STAY])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,8 @@ import torch
 
 from agent.a2c import A2CConfig, Rollout, draw
 from agent.actions import legal_actions
-from agent.network import ObservationTensors, PolicyNetwork, cachefuls, tensors
+from agent.compiled_policy import CompiledPolicy
+from agent.network import ObservationTensors, PolicyNetwork, tensors
 from twin.fast import BatchObservation, BatchSim
 from twin.features import Observation
 from twin.scenario import Scenario
@@ -80,8 +81,9 @@ class Collector:
         """Steps 1 and 2 of `agent.a2c`: T slots with the network as it is."""
         seen, actions, rewards, values, cuts = [], [], [], [], []
         finals: dict[int, torch.Tensor] = {}
+        scored = _scorer(self._network)
         for slot in range(self._config.n_steps):
-            logits, value = self._scored(self._seen)
+            logits, value = scored(self._seen)
             action = draw(logits, self._rng)
             seen.append(self._seen)
             values.append(value)
@@ -90,17 +92,12 @@ class Collector:
             rewards.append(reward)
             cuts.append(cut)
             if final is not None:
-                finals[slot] = self._scored(final)[1]
-        successors = [*values[1:], self._scored(self._seen)[1]]
+                finals[slot] = scored(final)[1]
+        successors = [*values[1:], scored(self._seen)[1]]
         for slot, final_value in finals.items():
             successors[slot] = torch.where(cuts[slot], final_value, successors[slot])
         stacked = (torch.stack(part) for part in (actions, rewards, values, successors, cuts))
         return Rollout(_stacked(seen), *stacked)
-
-    def _scored(self, seen: ObservationTensors) -> tuple[torch.Tensor, torch.Tensor]:
-        parts = [self._network(ObservationTensors(*(field[rows] for field in seen))) for rows in cachefuls(seen)]
-        logits, values = zip(*parts, strict=True)
-        return torch.cat(logits), torch.cat(values)
 
     def _step(
         self, actions: np.ndarray
@@ -123,6 +120,17 @@ class Collector:
             torch.from_numpy(np.concatenate(cuts)),
             final,
         )
+
+
+def _scorer(network: PolicyNetwork) -> Callable[[ObservationTensors], tuple[torch.Tensor, torch.Tensor]]:
+    """(logits, values) of the network as it is now, compiled: torch takes several times as long."""
+    compiled = CompiledPolicy(network.function())
+
+    def scored(seen: ObservationTensors) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = compiled(Observation(*(field.numpy() for field in seen)))
+        return torch.from_numpy(scores.logits), torch.from_numpy(scores.value)
+
+    return scored
 
 
 def _joined(parts: Sequence[BatchObservation]) -> ObservationTensors:

@@ -21,6 +21,7 @@ import torch
 from agent.a2c import A2CConfig, Losses, update
 from agent.a2c_policy import KIND
 from agent.collector import Collector
+from agent.compiled_policy import CompiledPolicy
 from agent.network import FeatureSizes, PolicyNetwork
 from agent.policy import PolicyFunction
 from twin.checkpoint import Checkpoint, save_checkpoint
@@ -225,9 +226,9 @@ def validation_score(scenario: Scenario, function: PolicyFunction, *, randomise:
 
 def play(sim: BatchSim, function: PolicyFunction, *, slots: int) -> float:
     """Mean λ per slot over all instances of a simulator, from a reset, the likeliest action in every slot."""
-    seen, total = sim.reset(), 0.0
+    seen, total, scores = sim.reset(), 0.0, CompiledPolicy(function)
     for _ in range(slots):
-        actions = function(Observation(**seen)).logits.argmax(axis=-1)
+        actions = scores(Observation(**seen)).logits.argmax(axis=-1)
         seen, rewards, _, _ = sim.step(actions)
         total += float(rewards.mean())
     return total / slots

@@ -1,4 +1,4 @@
-"""The arguments of the commands that learn: `train`."""
+"""The arguments of the commands that learn: `train` and `sweep`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ KEPT = ".run"  # added to the name of a policy: the run from which its training 
 
 def add_learning(commands: Any) -> None:
     _add_train(commands)
+    _add_sweep(commands)
 
 
 def _add_train(commands: Any) -> None:
@@ -33,6 +34,29 @@ def train(arguments: argparse.Namespace) -> int:
     from controller.train_command import train_policy
 
     return train_policy(arguments)
+
+
+def _add_sweep(commands: Any) -> None:
+    text = "Train one policy per seed and setting, many at a time, on Ray or in processes of this machine."
+    parser = add_command(commands, "sweep", sweep, text)
+    parser.add_argument("scenario", help="a file, or the name of a shipped scenario")
+    parser.add_argument("-o", "--output", type=Path, default=Path("sweep"), metavar="DIR",
+                        help="folder for the policies and sweep.json (sweep)")  # fmt: skip
+    parser.add_argument("--seeds", type=count, default=3, metavar="N", help="how many seeds per setting (3)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE,...",
+                        help="a setting of A2C and its values; several times: every combination")  # fmt: skip
+    parser.add_argument("--real-steps", type=count, default=DEFAULT_STEPS, metavar="N",
+                        help=f"environment steps of each training ({DEFAULT_STEPS})")  # fmt: skip
+    parser.add_argument("--address", default="", metavar="HOST:PORT",
+                        help="a Ray cluster that runs (default: one of this machine alone)")  # fmt: skip
+    parser.add_argument("--no-ray", action="store_true", help="in processes of this machine, without Ray")
+    parser.add_argument("--workers", type=count, default=None, metavar="N", help="how many processes (all cores)")
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    from controller.sweep_command import sweep as run
+
+    return run(arguments)
 
 
 def count(text: str) -> int:

@@ -32,6 +32,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))  # read by numba 
 
 import numba  # noqa: E402
 
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_FUSED = {"contract", "reassoc", "nsz", "nnan", "ninf"}
 _jit: Any = numba.njit  # its type hints lack the options used here
 
 
@@ -48,12 +50,29 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
 
     They have no entry from Python: to call one from there crashes the process.
     """
-    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compile(function, **_INNER)
 
 
-def _compile(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+def compiled_fused(function: Callable[P, R]) -> Callable[P, R]:
+    """As `compiled`, for float32 networks: multiply-adds may be fused and sums reordered, to fill vector registers.
+    Their numbers must be finite.
+    """
+    return _compile(function, fastmath=_FUSED)
+
+
+def inner_fused(function: Callable[P, R]) -> Callable[P, R]:
+    """As `inner`, with the freedom of `compiled_fused`."""
+    return _compile(function, fastmath=_FUSED, **_INNER)
+
+
+def inner_product(function: Callable[P, R]) -> Callable[P, R]:
+    """As `inner`, for a function that calls numpy's `dot`, which counts references."""
+    return _compile(function, _nrt=True, **_INNER)
+
+
+def _compile(function: Callable[P, R], **options: object) -> Callable[P, R]:
     """Where no folder can be written (a user without a home) the result is kept in memory only."""
-    options |= {"nogil": True, "_nrt": False}
+    options = {"nogil": True, "_nrt": False, **options}
     try:
         return cast(Callable[P, R], _jit(cache=True, error_model="numpy", **options)(function))
     except RuntimeError:  # numba: "no locator available"

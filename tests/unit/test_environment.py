@@ -1,4 +1,4 @@
-"""`EdgeCore-v0` keeps Gymnasium's contract and gives the simulator's rewards."""
+"""`vnftwin/EdgeCore-v0` keeps the contracts of Gymnasium and Stable-Baselines3 and gives the simulator's rewards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from agent.environment import ID, EdgeCoreEnv
+from agent.environment import ID, OLD_ID, EdgeCoreEnv, EdgeCoreVectorEnv
 from twin.fast import BatchSim
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
@@ -29,8 +29,15 @@ def test_gymnasiums_own_checker_passes(scenario: Scenario, randomise: bool) -> N
     check_env(EdgeCoreEnv(scenario, slots=10, randomise=randomise), skip_render_check=True)
 
 
-def test_it_is_registered_by_name() -> None:
-    env = gymnasium.make(ID, scenario="small", slots=3)
+@pytest.mark.filterwarnings("ignore:It seems that your observation:UserWarning")  # it takes 3 axes for an image
+def test_stable_baselines_own_checker_passes(scenario: Scenario) -> None:
+    sb3_checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    sb3_checker.check_env(EdgeCoreEnv(scenario, slots=10), skip_render_check=True)
+
+
+@pytest.mark.parametrize("name", [ID, OLD_ID])
+def test_it_is_registered_by_name(name: str) -> None:
+    env = gymnasium.make(name, scenario="small", slots=3)
     env.reset(seed=0)
     assert [env.step(np.int64(0))[3] for _ in range(3)] == [False, False, True]
 
@@ -99,3 +106,39 @@ def test_rewards_are_the_simulators(scenario: Scenario) -> None:
 def test_a_step_before_the_first_reset_is_refused(env: EdgeCoreEnv) -> None:
     with pytest.raises(RuntimeError, match="before reset"):
         env.step(np.int64(0))
+
+
+@pytest.mark.parametrize("randomise", [True, False])
+def test_the_vectorised_environment_is_the_simulator_with_masks(scenario: Scenario, randomise: bool) -> None:
+    env = gymnasium.make_vec(ID, num_envs=3, scenario=scenario, slots=4, randomise=randomise)
+    seen, info = env.reset(seed=4)
+    first = int(np.random.default_rng(np.random.SeedSequence(4)).integers(2**31 - 1))
+    sim = BatchSim(scenario, 3, first, randomise=randomise, slots=4)
+    expected = sim.reset()
+    rng = np.random.default_rng(1)
+    for slot in range(9):
+        assert seen in env.observation_space
+        np.testing.assert_array_equal(seen["pair"], expected["pair"])
+        np.testing.assert_array_equal(info["action_mask"][:, 1:], expected["mask"].reshape(3, -1))
+        actions = np.array([rng.choice(np.flatnonzero(row)) for row in info["action_mask"]])
+        seen, reward, terminated, truncated, info = env.step(actions)
+        expected, rewards, _, happened = sim.step(actions)
+        np.testing.assert_array_equal(reward, rewards)
+        assert not terminated.any()
+        assert not info["illegal"].any()
+        assert truncated.all() == (slot % 4 == 3)
+        if truncated.all():
+            final = happened["final_obs"]
+            assert final is not None
+            for row in range(3):
+                np.testing.assert_array_equal(info["final_obs"][row]["vnf"], final["vnf"][row])
+
+
+def test_instances_of_the_vectorised_environment_differ_and_a_seed_repeats_them(scenario: Scenario) -> None:
+    env = EdgeCoreVectorEnv(scenario, num_envs=2, slots=4)
+    first, again = env.reset(seed=1)[0], env.reset(seed=1)[0]
+    assert (first["pair"][0] != first["pair"][1]).any()
+    np.testing.assert_array_equal(first["pair"], again["pair"])
+    assert (env.reset()[0]["pair"] != first["pair"]).any()
+    with pytest.raises(RuntimeError, match="before reset"):
+        EdgeCoreVectorEnv(scenario).step(np.zeros(1, dtype=np.int64))
