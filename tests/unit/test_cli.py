@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+import threading
 from pathlib import Path
+from wsgiref.simple_server import make_server
 
 import pytest
 
+from agent.baselines import StayPolicy
 from controller.cli import main
+from controller.rest import RestApplication
+from tests.fakes.service import Control
 from twin.scenario_file import load_scenario
 
 BASH = """
@@ -52,6 +58,30 @@ def test_on_another_than_a_loopback_address_nothing_is_served_without_a_token(
         said = capsys.readouterr()
         assert said.err.count("\n") == 1
         assert "needs a bearer token: set VNFTWIN_TOKEN" in said.err
+
+
+def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["run", "small", "--dry-run", "--listen", f"127.0.0.1:{port}"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said == f"vnftwin: cannot listen on 127.0.0.1:{port}: Address already in use (choose another with --listen)\n"
+    )
+
+
+def test_the_names_of_a_running_controller_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    control = Control(load_scenario("small"), StayPolicy())
+    with make_server("127.0.0.1", 0, RestApplication(control.descriptions)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        codes = [main(["status", "--list", what, "--url", url]) for what in ("servers", "vnfs")]
+        server.shutdown()
+        thread.join()
+    small = load_scenario("small")
+    assert codes == [0, 0]
+    assert capsys.readouterr().out.split() == [*(s.id for s in small.servers), *(v.id for v in small.vnfs)]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
