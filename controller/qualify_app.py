@@ -123,7 +123,8 @@ class Qualifier(RyuApp):  # type: ignore[misc]
 
 def _versions(hello: Any) -> set[int]:
     """All that a hello offers: by its bitmap, or else its own version and those below."""
-    listed = {version for element in hello.elements for version in getattr(element, "versions", ())}
+    elements = getattr(hello, "elements", ())  # that of 1.0 has none
+    listed = {version for element in elements for version in getattr(element, "versions", ())}
     return listed or set(range(1, hello.version + 1))
 
 
