@@ -9,8 +9,10 @@ from agent.baselines import BASELINE_NAMES, POLICY_NAMES, make_policy
 from agent.compiled_policy import CompiledPolicy
 from agent.decision import MigrationDecision, Move, Policy, Stay, View
 from agent.lookahead import Lookahead, reason
+from agent.optimum import ExactPolicy, refuse_large
 from agent.own_policy import policy_of_file
 from agent.policy import BLOCKS, PolicyFunction
+from agent.refined import LookAheadPolicy, PolishedPolicy
 from twin.checkpoint import load_checkpoint
 from twin.errors import InputError
 from twin.features import GLOBAL_FEATURES, PAIR_FEATURES, SCHEMA_HASH, SERVER_FEATURES, VNF_FEATURES
@@ -18,6 +20,7 @@ from twin.scenario import Scenario
 
 KIND = "policy"
 GENERIC = "generic"
+REFINEMENTS = (POLISH, LOOK_AHEAD) = ("polish", "look-ahead")
 _SHIPPED = Path(__file__).resolve().parent / "policies"
 _SUFFIX = ".safetensors"
 
@@ -77,11 +80,17 @@ def default_policy(scenario: Scenario) -> A2CPolicy:
 def named_policy(name: str, scenario: Scenario, *, seed: int = 0) -> Policy:
     """Any policy by what a user may call it: a baseline, `a2c` or nothing (the default one), or a trained policy.
 
+    With `+polish` or, for a trained one, `+look-ahead` behind its name its choice is refined (`agent.refined`).
     InputError for anything else.
     """
+    base, plus, refinement = name.rpartition("+")
+    if plus and not Path(name).is_file():
+        return _refined(named_policy(base, scenario, seed=seed), refinement)
     if name in ("", A2CPolicy.name):
         return default_policy(scenario)
     if name in BASELINE_NAMES:
+        if name == ExactPolicy.name:
+            refuse_large(scenario)
         return make_policy(name, seed=seed)
     if (place := name.rpartition(":"))[0].endswith(".py"):
         return policy_of_file(Path(place[0]), place[2])
@@ -90,6 +99,16 @@ def named_policy(name: str, scenario: Scenario, *, seed: int = 0) -> Policy:
             f"unknown policy {name!r}: one of {', '.join(POLICY_NAMES)}, a trained policy's file, or FILE.py:CLASS"
         )
     return load_policy(name)
+
+
+def _refined(policy: Policy, refinement: str) -> Policy:
+    if refinement == POLISH:
+        return PolishedPolicy(policy)
+    if refinement != LOOK_AHEAD:
+        raise InputError(f"unknown refinement {refinement!r}: one of {', '.join(REFINEMENTS)}")
+    if not isinstance(policy, A2CPolicy):
+        raise InputError(f"{LOOK_AHEAD} needs a trained policy, not {policy.name}")
+    return LookAheadPolicy(policy.name, policy.function)
 
 
 def _shipped(name: str) -> Path:

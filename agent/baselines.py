@@ -1,4 +1,4 @@
-"""Policies to compare with: never migrate, random feasible, threshold, greedy.
+"""Policies to compare with: never migrate, random feasible, threshold, greedy; and all of them by name.
 
 Source: ours (docs/agent.md, "Baselines").
 """
@@ -12,6 +12,8 @@ import numpy as np
 from agent.actions import STAY, legal_actions, moved
 from agent.decision import MigrationDecision, Policy, Stay, View
 from agent.lookahead import Lookahead
+from agent.optimum import ExactPolicy
+from agent.planners import SearchPolicy
 from twin.errors import InputError
 from twin.features import PAIR_FEATURES
 from twin.migration_cost import MigrationCost
@@ -111,6 +113,9 @@ _MAKERS: Mapping[str, Callable[[int], Policy]] = {
     "random": lambda seed: RandomPolicy(seed=seed),
     "threshold": lambda seed: ThresholdPolicy(),
     "greedy": lambda seed: GreedyPolicy(),
+    "greedy-forecast": lambda seed: SearchPolicy("greedy-forecast", deep=False, forecast=True),
+    "local-search": lambda seed: SearchPolicy(),
+    "exact": lambda seed: ExactPolicy(),
 }
 BASELINE_NAMES = tuple(_MAKERS)
 POLICY_NAMES = ("a2c", *BASELINE_NAMES)  # what a user may ask for by name (agent.a2c_policy.named_policy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 from rich.table import Table
@@ -56,6 +56,8 @@ class Comparison:
     slots: int
     seeds: tuple[int, ...]
     runs: Mapping[str, tuple[Run, ...]]
+    most: float  # τ1 + τ2, the λ of a network without delay and energy
+    days: Mapping[str, tuple[PlayedSlot, ...]] = field(default_factory=dict)  # of the first seed, slot by slot
 
     def interval(self, policy: str, metric: str) -> Interval:
         return interval([getattr(run, metric) for run in self.runs[policy]])
@@ -64,6 +66,19 @@ class Comparison:
         """Interval of the paired difference: what the seeds have in common does not blur it."""
         pairs = zip(self.runs[policy], self.runs[other], strict=True)
         return interval([getattr(a, metric) - getattr(b, metric) for a, b in pairs])
+
+    @property
+    def reference(self) -> str:
+        """The policy that gaps are measured to: the clairvoyant, else the exact optimum, '' where neither played."""
+        return next((name for name in REFERENCES if name in self.runs), "")
+
+    def gap(self, policy: str) -> Interval:
+        """How much more of delay and energy together, (τ1 + τ2) − λ, a policy leaves than the reference, as a share.
+
+        KeyError where there is no reference.
+        """
+        pairs = zip(self.runs[policy], self.runs[self.reference], strict=True)
+        return interval([(best.objective - run.objective) / (self.most - best.objective) for run, best in pairs])
 
     def as_json(self) -> dict[str, object]:
         """Everything, ready for `json.dumps`; an undefined interval is null."""
@@ -74,6 +89,8 @@ class Comparison:
             "slots": self.slots,
             "seeds": list(self.seeds),
             "summary": summary,
+            "gap_to": self.reference,
+            "gap": {policy: _json(self.gap(policy)) for policy in self.runs} if self.reference else {},
             "runs": runs,
         }
 
@@ -83,11 +100,16 @@ class Comparison:
         table.add_column("policy")
         for heading, _, _ in _COLUMNS:
             table.add_column(heading, justify="right")
+        if self.reference:
+            table.add_column(f"gap to {self.reference}", justify="right")
         for policy in self.runs:
-            cells = (_cell(self.interval(policy, metric), form) for _, metric, form in _COLUMNS)
+            cells = [_cell(self.interval(policy, metric), form) for _, metric, form in _COLUMNS]
+            cells += [_cell(self.gap(policy), "{:.2%}")] if self.reference else []
             table.add_row(policy, *cells)
         return table
 
+
+REFERENCES = ("clairvoyant", "exact")
 
 _COLUMNS = (
     ("objective λ", "objective", "{:.4f}"),
@@ -110,12 +132,18 @@ def compare(
 ) -> Comparison:
     """Plays every policy on every seed. `clock` gives seconds, for decision times; `progress` hears of each run."""
     runs: dict[str, list[Run]] = {name: [] for name in policies}
+    days: dict[str, tuple[PlayedSlot, ...]] = {}
     for seed in seeds:
         for name, make in policies.items():
             world = TwinWorld(scenario, seed=seed)
-            runs[name].append(summarise(list(play(world, make(seed), slots=slots, clock=clock)), scenario))
+            played = tuple(play(world, make(seed), slots=slots, clock=clock))
+            days.setdefault(name, played)
+            runs[name].append(summarise(played, scenario))
             progress(name, seed)
-    return Comparison(scenario.name, slots, tuple(seeds), {name: tuple(played) for name, played in runs.items()})
+    most = scenario.objective.delay + scenario.objective.energy
+    return Comparison(
+        scenario.name, slots, tuple(seeds), {name: tuple(found) for name, found in runs.items()}, most, days
+    )
 
 
 def summarise(played: Sequence[PlayedSlot], scenario: Scenario) -> Run:

@@ -18,7 +18,7 @@ class Lookahead:
 
     def observation(self, view: View) -> Observation:
         """The view as the policy's network sees it."""
-        return encode(view.scenario, view.state, view.forecast, view.mask, self._routes(view))
+        return encode(view.scenario, view.state, view.forecast, view.mask, self.routes(view))
 
     def prediction(self, view: View, vnf: int, server: int) -> Prediction:
         """Mean delay and total power now and with VNF row `vnf` on server row `server`, under the present traffic."""
@@ -41,9 +41,9 @@ class Lookahead:
 
     def _costs(self, view: View, vnf_server: IntArray) -> Costs:
         state = view.state
-        return evaluate(view.scenario, self._routes(view), vnf_server, state.offered_mbps, state.endpoint_switch)
+        return evaluate(view.scenario, self.routes(view), vnf_server, state.offered_mbps, state.endpoint_switch)
 
-    def _routes(self, view: View) -> Routes:
+    def routes(self, view: View) -> Routes:
         return self._router_of(view.scenario).routes(view.state.link_up, view.state.link_delay_ms)
 
     def _router_of(self, scenario: Scenario) -> Router:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from controller.cli_completion import add_completion
-from controller.cli_learning import add_learning, count
+from controller.cli_learning import add_evaluate, add_learning
 from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
 from controller.cli_twin import add_twin
 from controller.cli_types import address, seconds
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     live = (_add_check, _add_run, _add_controller, add_qualify)
-    own = (add_learning, add_twin, _add_evaluate, _add_import, _add_calibrate)
+    own = (add_learning, add_twin, add_evaluate, _add_import, _add_calibrate)
     for add in (*live, *own, add_remote, add_doctor, add_completion):
         add(commands)
     return parser
@@ -92,8 +92,9 @@ def _add_run(commands: Any) -> None:
     )
     parser.add_argument("scenario", help="a file, or the name of a shipped scenario")
     parser.add_argument("--duration", type=seconds, default=120.0, metavar="S", help="seconds of traffic (120)")
-    parser.add_argument("--policy", default="", metavar="P", help="stay, random, threshold, greedy or a policy file"
-                        " (default: the trained A2C policy of the scenario)")  # fmt: skip
+    parser.add_argument("--policy", default="", metavar="P", help="stay, random, threshold, greedy, greedy-forecast,"
+                        " local-search, exact or a policy file (default: the trained A2C policy of the scenario);"
+                        " +polish or +look-ahead behind its name refines its choice")  # fmt: skip
     parser.add_argument("--compare", default="", metavar="P,...", help="then run these policies too, same seed, and"
                         " print them side by side (each takes as long again)")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="the same loop over the simulator: touches nothing")
@@ -223,23 +224,6 @@ def controller(arguments: argparse.Namespace) -> int:
             openflow_tls=arguments.openflow_tls,
         ),
     )  # fmt: skip
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = add_command(commands, "evaluate", evaluate, "Compare policies on held-out seeds in the simulator.")
-    parser.add_argument("scenario", nargs="+")
-    parser.add_argument("--policy", default="", metavar="P", help="a trained policy file")
-    parser.add_argument("--policies", default="stay,random,threshold,greedy", metavar="P,...")
-    parser.add_argument("--seeds", type=count, default=10, metavar="N")
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE")
-
-
-def evaluate(arguments: argparse.Namespace) -> int:
-    from controller.learn import evaluate_policies
-
-    names = [p for p in arguments.policies.split(",") if p]
-    names.append(arguments.policy)
-    return evaluate_policies(arguments.scenario, names, seeds=arguments.seeds, json_file=arguments.json)
 
 
 def _add_import(commands: Any) -> None:

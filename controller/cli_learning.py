@@ -1,4 +1,4 @@
-"""The arguments of the commands that learn: `train` and `sweep`."""
+"""The arguments of the commands that learn and compare: `train`, `sweep` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -65,3 +65,36 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
+
+
+def add_evaluate(commands: Any) -> None:
+    parser = add_command(commands, "evaluate", evaluate, "Compare policies on held-out seeds in the simulator.")
+    parser.add_argument("scenario", nargs="+")
+    parser.add_argument("--policy", default="", metavar="P", help="a trained policy file (default: the shipped one)")
+    parser.add_argument("--policies", default="stay,random,threshold,greedy", metavar="P,...",
+                        help="to compare with (stay,random,threshold,greedy); also greedy-forecast, local-search, and"
+                        " on small networks exact and clairvoyant, to which gaps are then measured")  # fmt: skip
+    parser.add_argument("--polish", action="store_true", help="a row for the policy polished by search")
+    parser.add_argument("--look-ahead", action="store_true", help="a row for the policy with look-ahead")
+    parser.add_argument("--seeds", type=count, default=10, metavar="N", help="runs per policy (10)")
+    parser.add_argument("--slots", type=count, default=60, metavar="N", help="control periods per run (60)")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="every run's figures")
+    parser.add_argument("--plots", type=Path, default=None, metavar="DIR",
+                        help="pictures of the first seed: delay and power over time, where VNFs went")  # fmt: skip
+    parser.add_argument("--curves", type=Path, nargs="+", default=[], metavar="POLICY",
+                        help="with --plots: learning curves of trained policies, a band per scenario")  # fmt: skip
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from controller.learn import Evaluation, evaluate_policies
+
+    names = [*(name for name in arguments.policies.split(",") if name), arguments.policy]
+    base = arguments.policy or "a2c"
+    names += [f"{base}+polish"] if arguments.polish else []
+    names += [f"{base}+look-ahead"] if arguments.look_ahead else []
+    return evaluate_policies(
+        Evaluation(
+            arguments.scenario, names, arguments.seeds, arguments.slots, arguments.json, arguments.plots,
+            arguments.curves,
+        )
+    )  # fmt: skip

@@ -49,3 +49,25 @@ class PersistenceForecaster:
             raise RuntimeError("forecast asked for before any state was observed")
         offered = np.tile(self._last, (horizon, 1))
         return Forecast(offered, np.zeros_like(offered), "persistence")
+
+
+class SmoothedForecaster:
+    """Exponential smoothing of the readings: for traffic whose noise is greater than its change from slot to slot.
+
+    `weight` is that of the newest reading. As persistence it gives no spread.
+    """
+
+    def __init__(self, *, weight: float = 0.2) -> None:
+        self.weight = weight
+        self._level: FloatArray | None = None
+
+    def observe(self, state: NetworkState) -> None:
+        seen = state.offered_mbps
+        self._level = seen if self._level is None else self._level + self.weight * (seen - self._level)
+
+    def forecast(self, horizon: int) -> Forecast:
+        """RuntimeError before the first `observe`."""
+        if self._level is None:
+            raise RuntimeError("forecast asked for before any state was observed")
+        offered = np.tile(self._level, (horizon, 1))
+        return Forecast(offered, np.zeros_like(offered), "smoothed")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+from importlib import resources
 from itertools import count
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -18,9 +20,11 @@ from agent.baselines import make_policy
 from agent.decision import MigrationDecision, Move, Prediction, Stay, View
 from agent.evaluation import METRICS, Comparison, Run, compare, interval, summarise
 from agent.network import PolicyNetwork
+from agent.plots import hosts_over_time, save_comparison, save_curves
 from agent.rollout import play
 from agent.training import SIZES
 from agent.training import play as play_batch
+from twin.errors import InputError
 from twin.fast import BatchSim
 from twin.feasibility import Limits
 from twin.scenario import Scenario
@@ -149,3 +153,35 @@ def test_the_table_names_policies_and_units(comparison: Comparison) -> None:
     text = out.getvalue()
     for words in ("stay", "random", "greedy", "delay ms", "power W (modelled)", "±", "3 seeds"):
         assert words in text
+
+
+def test_gaps_are_to_the_reference_where_one_plays(comparison: Comparison) -> None:
+    assert comparison.reference == ""
+    runs = {"exact": (_run(0.6), _run(0.5)), "greedy": (_run(0.5), _run(0.5))}
+    against = Comparison("x", 1, (1, 2), runs, most=1.0)
+    assert against.reference == "exact"
+    assert against.gap("exact").mean == 0.0
+    assert against.gap("greedy").mean == pytest.approx(0.5 * (0.1 / 0.4))
+    assert cast(dict[str, object], against.as_json()["gap"]).keys() == runs.keys()
+
+
+def _run(objective: float) -> Run:
+    return Run(objective, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0)
+
+
+def test_plots_show_where_vnfs_went(comparison: Comparison, scenario: Scenario, tmp_path: Path) -> None:
+    paths = save_comparison(comparison, scenario, tmp_path)
+    assert next(path.name for path in paths) == "small-day.png"
+    assert all(path.stat().st_size > 10_000 for path in paths)
+    assert len(paths) == 1 + len(comparison.days)
+    world = TwinWorld(scenario, seed=3)
+    list(play(world, make_policy("greedy", seed=3), slots=SLOTS, clock=_clock))
+    assert hosts_over_time(comparison.days["greedy"], scenario)[-1].tolist() == world.hosts.tolist()
+
+
+def test_a_learning_curve_needs_a_policy_that_tells_of_its_training(tmp_path: Path) -> None:
+    shipped = Path(str(resources.files("agent") / "policies" / "small.safetensors"))
+    save_curves([shipped, shipped], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+    with pytest.raises(InputError):
+        save_curves([tmp_path / "none.safetensors"], tmp_path / "curves.png")
