@@ -18,7 +18,8 @@ SYSTEM := mininet=/usr/bin/mnexec openvswitch-switch=/usr/sbin/ovs-vswitchd dock
 	ethtool=/usr/sbin/ethtool iputils-ping=/usr/bin/ping
 # the same for what only tests need
 TEST_SYSTEM := prometheus=/usr/bin/promtool openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl \
-	python3-numpy=/usr/lib/python3/dist-packages/numpy python3-yaml=/usr/lib/python3/dist-packages/yaml
+	python3-numpy=/usr/lib/python3/dist-packages/numpy python3-yaml=/usr/lib/python3/dist-packages/yaml \
+	chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-root lint docs format bench clean
 
@@ -34,6 +35,7 @@ test: setup $(VENV)/.test-system ## all tests, the quick ones first (those that 
 	$(PYTEST) -n auto tests/unit tests/property
 	$(SUDO) $(PYTEST) tests/contract
 	$(PYTEST) tests/learning
+	$(PYTEST) tests/page
 	$(SUDO) $(PYTEST) tests/e2e
 
 test-fast: $(VENV)/.installed ## only the tests that take seconds and no root
@@ -52,8 +54,9 @@ format: $(VENV)/.installed ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## policies compared on held-out seeds, and the figures of the live run
+bench: setup $(VENV)/.test-system ## policies compared on held-out seeds, and the figures of the live run
 	$(BIN)/vnftwin evaluate small medium abilene --seeds 10 --json bench.json
+	$(BIN)/python -m tests.bench.page
 
 clean: ## removes what setup and tests made here (not the system packages)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

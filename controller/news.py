@@ -33,7 +33,7 @@ class News:
         self._feed, self._service, self._loop, self._said = feed, service, loop, descriptions
         self.history: deque[tuple[float | None, ...]] = deque(maxlen=HISTORY_KEPT)
         self._read_s, self._decided = -1.0, 0
-        self._migrations: dict[str, object] = {}
+        self._migrations: dict[str, tuple[object, ...]] = {}
         self._proposals: object = None
         self._mode = ""
 
@@ -88,10 +88,12 @@ class News:
         self._decided = max([self._decided, *(record.id for record in new)])
 
     def _look_at_migrations(self) -> None:
-        seen: dict[str, object] = {}
+        seen: dict[str, tuple[object, ...]] = {}
         for record in self._migration_records(OPEN_LOOKED_AT):
             seen[record.id] = mark = _mark(record)
-            if self._migrations.get(record.id) != mark:
+            if (known := self._migrations.get(record.id)) != mark:
+                if record.is_final and (known is None or known[0] != mark[0]):
+                    self._feed.publish("reading", self.reading)  # what it led to, at once
                 self._feed.publish("migration", lambda r=record: self._said.migration(r))  # type: ignore[misc]
         self._migrations = seen
 

@@ -1,18 +1,19 @@
 // The ways of chains over the map, as lanes beside each other: like the lines of a metro, driving on the right.
 
 const TURN = 13; // how far from a switch's centre a lane begins and ends
+const BREADTH = 22; // of all lanes of one direction; more of them lie closer together
 
 /**
  * SVG path data by chain.
  * `chains`: [{id, stops: [point, ...], path: [[switch, ...], ...]}], `at`: switch -> point, `gap`: between lanes.
  */
 export function lanes(chains, at, gap) {
-  const rank = ranks(chains);
-  return new Map(chains.map((chain) => [chain.id, way(chain, at, gap, rank)]));
+  const aside = offsets(chains, gap);
+  return new Map(chains.map((chain) => [chain.id, way(chain, at, aside)]));
 }
 
-/** For every chain the number of its lane on each stretch that it drives along, by `chain|from|to`. */
-function ranks(chains) {
+/** How far aside each chain drives on each stretch, by `chain|from|to`. */
+function offsets(chains, gap) {
   const used = new Map();
   const rank = new Map();
   for (const chain of chains) {
@@ -26,15 +27,18 @@ function ranks(chains) {
       }
     }
   }
-  return rank;
+  return (chain, from, to) => {
+    const narrowed = Math.min(gap, BREADTH / used.get(`${from}|${to}`));
+    return 0.5 * gap + narrowed * (rank.get(`${chain}|${from}|${to}`) + 0.25);
+  };
 }
 
-function way(chain, at, gap, rank) {
+function way(chain, at, aside) {
   const parts = [`M${xy(chain.stops[0])}`];
   chain.path.forEach((segment, i) => {
     for (let hop = 1; hop < segment.length; hop += 1) {
       const [from, to] = [segment[hop - 1], segment[hop]];
-      const [a, b] = lane(at.get(from), at.get(to), gap * (0.75 + rank.get(`${chain.id}|${from}|${to}`)));
+      const [a, b] = lane(at.get(from), at.get(to), aside(chain.id, from, to));
       parts.push(`Q${xy(at.get(from))} ${xy(a)}`, `L${xy(b)}`);
     }
     parts.push(`Q${xy(at.get(segment.at(-1)))} ${xy(chain.stops[i + 1])}`);

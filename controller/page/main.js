@@ -70,20 +70,22 @@ function say(text) {
 
 // ---- theme: as the system has it, until a person chooses
 
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
 function theme(name) {
   if (name) document.documentElement.dataset.theme = name;
   for (const curve of curves) curve.restyle(model);
 }
 
 function toggleTheme() {
-  const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
-  const name = dark ? "light" : "dark";
+  const present = document.documentElement.dataset.theme ?? (prefersDark.matches ? "dark" : "light");
+  const name = present === "dark" ? "light" : "dark";
   localStorage.setItem("vnftwin-theme", name);
   theme(name);
 }
 
 by("theme").addEventListener("click", toggleTheme);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(""));
+prefersDark.addEventListener("change", () => theme(""));
 if (localStorage.getItem("vnftwin-theme")) theme(localStorage.getItem("vnftwin-theme"));
 
 // ---- keyboard

@@ -56,7 +56,8 @@ export class NetworkMap {
     this.#drawEndpoints();
     this.ways = new Map();
     this.drawn = "";
-    this.update();
+    this.moves.reset();
+    this.mark({ vnf: this.vnf, server: this.target });
   }
 
   #place() {
@@ -231,7 +232,7 @@ export class NetworkMap {
   chip(vnf, [x, y], look = "chip") {
     const [w, h] = this.size.chip;
     const { chain, type } = this.vnfs.get(vnf);
-    const node = svg("g", { class: `${look} ${this.vnf === vnf ? "chosen" : ""}`, transform: `translate(${x} ${y})`, "data-vnf": vnf });
+    const node = svg("g", { class: `${look} ${this.vnf === vnf ? "chosen" : ""}`, transform: `translate(${x} ${y})`, "data-chain": chain });
     node.style.setProperty("--hue", this.hues.get(chain));
     node.append(svg("rect", { x: -w / 2, y: -h / 2, width: w, height: h, rx: h / 2 }), svg("title"));
     node.querySelector("title").textContent = vnf;
@@ -283,7 +284,7 @@ export class NetworkMap {
 
   #updateWays() {
     const chains = this.model.reading.state.chains.filter((chain) => chain.path.length);
-    const key = JSON.stringify(chains.map((c) => [c.id, c.path, c.vnfs.map((v) => this.model.host(v))]));
+    const key = JSON.stringify(chains.map((c) => [c.id, c.path, c.servers]));
     if (key === this.drawn) return;
     const first = this.drawn === "";
     this.drawn = key;
@@ -293,7 +294,7 @@ export class NetworkMap {
 
   #stops(chain) {
     const { from, to } = this.model.topology.chains.find((c) => c.id === chain.id);
-    const inner = chain.vnfs.map((vnf) => this.chipAt(vnf));
+    const inner = chain.vnfs.map((vnf, i) => this.chipAt(vnf, chain.servers[i]));
     // a user that roams is elsewhere before its way has followed
     const end = (id, on) => (this.endpoints.get(id).on === on ? this.endpoints.get(id).at : this.at.get(on));
     const stops = [end(from, chain.path[0][0]), ...inner, end(to, chain.path.at(-1).at(-1))];
@@ -319,8 +320,8 @@ export class NetworkMap {
   /** One chain stands out from the others; '' for none. */
   highlight(chain) {
     this.root.classList.toggle("focused", Boolean(chain));
-    for (const path of this.layers.ways.children) path.classList.toggle("lit", path.dataset.chain === chain);
-    for (const chip of this.root.querySelectorAll(".chip")) chip.classList.toggle("lit", this.vnfs.get(chip.dataset.vnf).chain === chain);
+    for (const node of this.root.querySelectorAll(".lit")) node.classList.remove("lit");
+    if (chain) for (const node of this.root.querySelectorAll(`[data-chain="${CSS.escape(chain)}"]`)) node.classList.add("lit");
   }
 
   /** Marks what a person has picked for a what-if. */

@@ -11,6 +11,13 @@ export class Moves {
     Object.assign(this, { layer, map, drawn: new Map(), ended: new Map() });
   }
 
+  /** The map was drawn anew. */
+  reset() {
+    for (const timer of this.ended.values()) clearTimeout(timer);
+    this.drawn.clear();
+    this.ended.clear();
+  }
+
   update() {
     const now = new Map(this.map.model.underWay.map((move) => [move.id, move]));
     for (const [id, shown] of this.drawn) {

@@ -15,6 +15,7 @@ export class Timeline {
 
   update() {
     const entries = this.#entries().slice(0, SHOWN);
+    for (const entry of entries) if (entry.ended) entry.observed = this.#observed(entry);
     const seen = new Set();
     entries.forEach((entry, i) => {
       seen.add(entry.key);
@@ -61,7 +62,7 @@ export class Timeline {
   #move(move) {
     const { predicted } = move;
     const entry = {
-      key: move.id, at_s: move.run_s, status: move.status, title: `${move.vnf}  ${move.source} → ${move.target}`,
+      key: move.id, at_s: move.run_s, ended: move.status === "done", status: move.status, title: `${move.vnf}  ${move.source} → ${move.target}`,
       reason: move.error || reasonWords(move.reason), mode: move.mode, took_ms: move.ended_s === null ? null : move.took_ms,
       steps: move.steps.filter((s) => !s.undone).map((s) => [s.name, s.took_ms]),
       lost: move.probes_lost, silence_ms: move.silence_ms,
@@ -69,19 +70,18 @@ export class Timeline {
     if (predicted) {
       entry.predicted = [predicted.delay_now_ms, predicted.delay_after_ms, predicted.power_now_w, predicted.power_after_w];
     }
-    if (move.ended_s !== null && move.status === "done") entry.observed = this.#observed(move);
     return entry;
   }
 
   /** Means before and after a move; what comes after the next move began is not its own. */
   #observed(move) {
-    const ended_s = move.run_s + move.took_ms / 1000;
-    const next_s = Math.min(Infinity, ...[...this.model.migrations.values()].map((m) => m.run_s).filter((s) => s > move.run_s));
+    const ended_s = move.at_s + move.took_ms / 1000;
+    const next_s = Math.min(Infinity, ...[...this.model.migrations.values()].map((m) => m.run_s).filter((s) => s > move.at_s));
     const mean = (name, wait) => {
       const from = Math.min(ended_s + wait, Math.max(ended_s + 1, next_s - AFTER_S));
       return this.model.mean(name, from, Math.min(from + AFTER_S, next_s));
     };
-    const before = (name) => this.model.mean(name, move.run_s - BEFORE_S, move.run_s);
+    const before = (name) => this.model.mean(name, move.at_s - BEFORE_S, move.at_s);
     return [before("delay_ms"), mean("delay_ms", 2), before("power_w"), mean("power_w", SETTLED_S)];
   }
 }
@@ -110,7 +110,7 @@ function proposal(p) {
 function draw(entry) {
   const item = el("li", `entry ${entry.status}`);
   const head = el("div", "entry-head", el("span", "entry-time", clock(entry.at_s)), el("span", "entry-title", entry.title));
-  if (entry.times > 1) head.append(el("span", "entry-times", `${entry.times}×`));
+  if (entry.times > 1) head.append(el("span", "entry-times", `${entry.times}×, until ${clock(entry.until_s)}`));
   if (entry.took_ms) head.append(el("span", "entry-took", `${(entry.took_ms / 1000).toFixed(2)} s`));
   const icon = el("span", "entry-icon", ICONS[entry.status] ?? "•");
   icon.setAttribute("aria-label", entry.status.replace("_", " "));
