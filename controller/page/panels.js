@@ -46,10 +46,9 @@ export function twinError(root, model) {
   const { state } = model.reading;
   if (!state) return;
   const parts = [`cost model ${percent(error(model))} off the measured delay (last minute)`];
-  const errors = state.twin?.errors ?? state.twin?.error_ratio;
-  for (const [head, value] of Object.entries(errors ?? {})) {
-    if (Number.isFinite(value)) parts.push(`${head.replaceAll("_", " ")} ${percent(value)}`);
-  }
+  const ratios = Object.entries(state.twin?.error_ratio ?? {}).filter(([, ratio]) => Number.isFinite(ratio));
+  const heads = ratios.map(([head, ratio]) => `${head.replaceAll("_", " ")} ${percent(ratio)}`);
+  if (heads.length) parts.push(`one period ahead, of a persistence forecast’s error: ${heads.join(", ")}`);
   root.textContent = `Twin’s error: ${parts.join(" · ")}`;
 }
 
