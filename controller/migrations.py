@@ -149,7 +149,7 @@ class Migrations:
 
     def with_key(self, key: str) -> MigrationRecord | None:
         """The migration that was requested with this key, by whichever controller; None where there is none."""
-        known = next((record for record in self.records.values() if record.key == key), None)
+        known = next((r for r in self.records.values() if r.key == key), None)
         if known is None and (body := self.journal.migration_by_key(key)) is not None:
             known = MigrationRecord.from_json(body)
         return known
@@ -166,10 +166,9 @@ class Migrations:
         return left_open
 
     def record(self, ident: str) -> MigrationRecord:
-        try:
-            return self.records[ident]
-        except KeyError:
-            raise UnknownName(f"unknown migration {ident}") from None
+        if ident not in self.records:
+            raise UnknownName(f"unknown migration {ident}")
+        return self.records[ident]
 
     def run(self, record: MigrationRecord) -> None:
         """Carries a requested migration out, to its end; never raises."""
@@ -292,8 +291,8 @@ class Migrations:
         self.journal.put_migration(record.id, record.requested_s, record.key, record.as_json())
 
     def _forget_old(self) -> None:
-        ended = [r.id for r in self.records.values() if r.ended_s is not None]
-        for ident in ended[: max(0, len(self.records) - KEPT)]:
+        spare = max(0, len(self.records) - KEPT)
+        for ident in [r.id for r in self.records.values() if r.ended_s is not None][:spare]:
             del self.records[ident]
 
 

@@ -82,8 +82,7 @@ class Service:
     # ---- what switches say (called by controller.app)
 
     def switch_joined(self, dpid: int, ports: Sequence[Port], send: Send) -> None:
-        switch = self.telemetry.discovery.switch_name(dpid)
-        if switch:
+        if switch := self.telemetry.discovery.switch_name(dpid):
             self.switchboard.connected(switch, send)
         self._happened(self.telemetry.switch_joined(self.shell.clock(), dpid, ports))
 

@@ -101,47 +101,52 @@ export class WhatIf {
 
 export class ProposalCard {
   constructor(root, model, said) {
-    Object.assign(this, { root, model, said, mark: "" });
+    Object.assign(this, { root, model, said, shown: null });
   }
 
   update() {
-    const state = this.model.reading.state;
+    const { state } = this.model.reading;
     const open = this.model.openProposal;
     this.root.hidden = state?.mode !== "advise";
-    const mark = JSON.stringify([open, state?.advised, state?.mode]);
-    if (this.root.hidden || mark === this.mark) return;
-    this.mark = mark;
-    const content = open ? this.#proposal(open) : [el("p", "hint", "Nothing to propose: staying is best for now, or a move is held back (see the time line).")];
-    const busy = this.root.contains(document.activeElement) && document.activeElement.dataset.act;
-    this.root.replaceChildren(el("h2", "", "Advice"), ...content, ...account(state.advised));
-    if (busy) this.root.querySelector(`[data-act=${busy}]`)?.focus();
+    if (this.root.hidden) return;
+    // buttons stay the same ones while their proposal does: somebody may be about to press them
+    if (this.shown !== (open?.id ?? "")) this.#begin(open);
+    if (open) this.#renew(open);
+    this.account.textContent = account(state.advised);
   }
 
-  #proposal(p) {
+  #begin(open) {
+    this.shown = open?.id ?? "";
+    this.why = el("p", open ? "advice" : "hint", open ? "" : "Nothing to propose: staying is best for now, or a move is held back (see the decisions).");
+    this.gains = el("div", "gains");
+    this.account = el("p", "hint");
+    const buttons = open ? el("div", "buttons", this.#button(open.id, "accept", "Accept", "primary"), this.#button(open.id, "dismiss", "Dismiss", "")) : "";
+    this.root.replaceChildren(el("h2", "", "Advice"), this.why, this.gains, buttons, this.account);
+  }
+
+  #renew(p) {
     const { prediction: g } = p;
-    const act = (verb, label, look) => {
-      const button = el("button", look, label);
-      button.dataset.act = verb;
-      button.addEventListener("click", () =>
-        ask("POST", `/api/v1/proposals/${p.id}/${verb}`).catch((error) => this.said(`refused: ${reasonWords(error.message)}`)),
-      );
-      return button;
-    };
-    return [
-      el("p", "advice", el("b", "", p.vnf), ` from ${p.source} to `, el("b", "", p.target), ` – ${reasonWords(p.reason)}`),
-      el("div", "gains", gain("delay", g.delay_now_ms, g.delay_after_ms, ms), gain("power", g.power_now_w, g.power_after_w, watts)),
-      el("div", "buttons", act("accept", "Accept", "primary"), act("dismiss", "Dismiss", "")),
-    ];
+    const effect = [gain("delay", g.delay_now_ms, g.delay_after_ms, ms), gain("power", g.power_now_w, g.power_after_w, watts)];
+    this.why.replaceChildren(el("b", "", p.vnf), ` from ${p.source} to `, el("b", "", p.target), ` – ${reasonWords(p.reason)}`);
+    this.gains.replaceChildren(...effect);
+  }
+
+  #button(id, verb, label, look) {
+    const button = el("button", look, label);
+    button.addEventListener("click", () =>
+      ask("POST", `/api/v1/proposals/${id}/${verb}`).catch((error) => this.said(`refused: ${reasonWords(error.message)}`)),
+    );
+    return button;
   }
 }
 
 /** What had been won by now if every proposal had been accepted at once. */
 function account(advised) {
-  if (!advised || advised.seconds < 1) return [];
+  if (!advised || advised.seconds < 1) return "";
   const { seconds, moves, delay_ms, present_delay_ms, energy_j, present_energy_j } = advised;
   const saved = `delay ${ms(delay_ms)} in place of ${ms(present_delay_ms)}, energy ${joules(energy_j)} in place of ${joules(present_energy_j)}`;
   const count = `${moves} ${moves === 1 ? "move" : "moves"}`;
-  return [el("p", "hint", `All proposals accepted for ${seconds.toFixed(0)} s (${count}): ${saved} (modelled).`)];
+  return `All proposals accepted for ${seconds.toFixed(0)} s (${count}): ${saved} (modelled).`;
 }
 
 function gain(label, from, to, unit) {

@@ -127,7 +127,7 @@ function reason(entry) {
   const words = isRefusal(entry.reason) ? `${reasonWords(entry.reason)} (${entry.reason})` : entry.reason;
   const parts = [words];
   if (entry.mode) parts.push(`by ${entry.mode.replace("_", " ")}`);
-  if (entry.lost) parts.push(`${entry.lost} probes lost`);
+  if (entry.lost) parts.push(`${entry.lost} ${entry.lost === 1 ? "probe" : "probes"} lost`);
   return el("div", "entry-reason", parts.filter(Boolean).join(" · "));
 }
 

@@ -55,7 +55,7 @@ class Advised:
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         content = b"" if body is None else json.dumps(body).encode()
-        request = Request.blank(f"/api/v1/{path}", method=method, body=content)
+        request = Request.blank(f"/api/v1/{path}", method=method, body=content, content_type="application/json")
         response = request.get_response(self._application)
         return response.status_code, response.json
 
