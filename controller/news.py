@@ -35,7 +35,7 @@ class News:
         self._read_s, self._decided = -1.0, 0
         self._migrations: dict[str, tuple[object, ...]] = {}
         self._proposals: object = None
-        self._mode = ""
+        self._mode = loop.mode.value
 
     def look(self) -> None:
         """Publishes what has changed since the last look."""

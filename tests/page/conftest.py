@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.page.browser import DRIVER, PROGRAM
+from tests.page.browser import DRIVER, PROGRAM, dry_run
+
+
+@pytest.fixture(scope="session")
+def url() -> Iterator[str]:
+    """A dry run in which nothing moves by itself; its policy always wants the best single move."""
+    with dry_run("--mode", "manual", "--policy", "greedy") as address:
+        yield address
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,13 +16,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A dry run in which nothing moves by itself; its policy always wants the best single move."""
-    with dry_run("--mode", "manual", "--policy", "greedy") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def shared_browser() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
