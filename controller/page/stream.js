@@ -4,11 +4,22 @@ import { token, askForToken } from "./api.js";
 
 const QUIET_MS = 25_000; // the controller says something every 10 s
 const RETRY_MS = 1_000;
+const HIDDEN_MS = 10_000; // a page that nobody sees for so long lets go
+
+// Browsers open six connections to one address, and a page that is left (kept for "back") or hidden in a tab would hold
+// on to its own: so it lets go, and takes the stream up again where it was when it is seen.
+const seen = () =>
+  new Promise((done) => {
+    const look = () => document.visibilityState === "visible" && (document.removeEventListener("visibilitychange", look), done());
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
 
 /** Follows a stream for ever. `told(kind, body)` gets every event, `state("open" | "lost")` how the connection is. */
 export async function follow(path, told, state) {
   let lastId = "";
   for (;;) {
+    await seen();
     try {
       lastId = await readOnce(path, lastId, told, state);
     } catch {
@@ -21,7 +32,11 @@ export async function follow(path, told, state) {
 
 async function readOnce(path, lastId, told, state) {
   const watchdog = new AbortController();
-  let timer = setTimeout(() => watchdog.abort(), QUIET_MS);
+  const letGo = () => watchdog.abort();
+  const hidden = () => document.visibilityState === "hidden" && setTimeout(() => document.visibilityState === "hidden" && letGo(), HIDDEN_MS);
+  addEventListener("pagehide", letGo);
+  document.addEventListener("visibilitychange", hidden);
+  let timer = setTimeout(letGo, QUIET_MS);
   try {
     const headers = { Accept: "text/event-stream" };
     if (lastId) headers["Last-Event-ID"] = lastId;
@@ -36,7 +51,7 @@ async function readOnce(path, lastId, told, state) {
     state("open");
     for await (const event of events(response.body.getReader())) {
       clearTimeout(timer);
-      timer = setTimeout(() => watchdog.abort(), QUIET_MS);
+      timer = setTimeout(letGo, QUIET_MS);
       if (event.kind) told(event.kind, JSON.parse(event.data));
       lastId = event.id || lastId;
     }
@@ -45,7 +60,9 @@ async function readOnce(path, lastId, told, state) {
     return lastId;
   } finally {
     clearTimeout(timer);
-    watchdog.abort();
+    removeEventListener("pagehide", letGo);
+    document.removeEventListener("visibilitychange", hidden);
+    letGo();
   }
 }
 

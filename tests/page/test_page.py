@@ -60,6 +60,12 @@ def test_a_move_pressed_on_the_page_is_made_and_shown(page: Browser, url: str) -
     assert ControllerClient(url).get("state")["placement"]["web1.firewall"] == target
 
 
+def test_it_can_be_left_and_opened_more_often_than_a_browser_has_connections(page: Browser, url: str) -> None:
+    for _ in range(8):
+        page.driver.get("about:blank")
+        page.open(url)
+
+
 def test_what_would_be_refused_says_so_and_cannot_be_pressed(page: Browser) -> None:
     page.choose("voice.nat", _server_of(page, "voice.nat"))
     assert "it runs there already (same_server)" in page.text("#whatif .verdict")
