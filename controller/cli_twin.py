@@ -63,7 +63,7 @@ def fit(arguments: argparse.Namespace) -> int:
         task = bar.add_task("fitting", total=arguments.steps)
         twin = learner.fit(
             recordings, rng=np.random.default_rng(arguments.seed), steps=arguments.steps,
-            progress=lambda done: bar.update(task, completed=done),
+            generator_steps=arguments.steps, progress=lambda done: bar.update(task, completed=done),
         )  # fmt: skip
     twin = replace(twin, known_until={run.began: run.until_s for run in runs if run.recordings})
     try:

@@ -20,6 +20,7 @@ from twin.learned.inputs import CHAIN_INPUTS, CONTEXTS, HEADS, HORIZON, Encoder,
 from twin.learned.learner import TwinLearner, split
 from twin.learned.network import LOSS_WEIGHTS, laplace_loss, mixture_loss, total_loss
 from twin.learned.recording import Recording, recordings, simulated_states, wanderer
+from twin.learned.vae import fit_vae
 from twin.routing import configured_routes
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
@@ -210,3 +211,20 @@ def test_too_little_is_refused_and_runs_are_held_out_whole(recording: Recording)
     fitted, held_out = split([recording])
     assert len(fitted[0]) + len(held_out[0]) == len(recording)
     assert held_out[0].at_s[0] > fitted[0].at_s[-1]
+
+
+def test_the_generator_draws_states_like_those_it_saw(recording: Recording) -> None:
+    encoder = Encoder(SMALL, Calibration.none(SMALL))
+    sequence = encoder.sequence(recording)
+    vae = fit_vae(encoder, [sequence], seed=1, rng=np.random.default_rng(0), steps=150)
+    twin = DigitalTwin(SMALL, Fitter(QUICK, seed=1).function(), Calibration.none(SMALL), vae=vae)
+    drawn = twin.generate(np.repeat(recording.hosts, 4, axis=0), rng=np.random.default_rng(1))
+    assert drawn.levels.shape == (240, 4)
+    assert drawn.link.shape == (240, 2 * len(SMALL.links))
+    spread = sequence.levels.std(axis=0)
+    assert (np.abs(drawn.levels.mean(axis=0) - sequence.levels.mean(axis=0)) < spread).all()
+    assert (np.abs(drawn.delay_ms.mean(axis=0) / np.nanmean(recording.delay_ms, axis=0) - 1.0) < 0.3).all()
+    assert abs(drawn.power_w.mean() / np.nansum(recording.power_w, axis=1).mean() - 1.0) < 0.2
+    assert 0.3 < drawn.levels[:, 0].std() / spread[0] < 3.0
+    with pytest.raises(ValueError, match="no generator"):
+        replace(twin, vae={}).generate(recording.hosts, rng=np.random.default_rng(1))

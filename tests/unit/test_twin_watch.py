@@ -17,7 +17,7 @@ from twin.learned.digital_twin import DigitalTwin
 from twin.learned.fitting import FitConfig
 from twin.learned.learner import TwinLearner
 from twin.learned.recording import recordings, simulated_states, wanderer
-from twin.learned.serving import Drift, TwinForecaster
+from twin.learned.serving import Drift, TwinForecaster, named_twin, shipped_twins
 from twin.scenario_file import load_scenario
 from twin.simulator import TwinWorld
 from twin.state import NetworkState
@@ -125,3 +125,19 @@ def test_slots_that_a_twin_was_fitted_on_do_not_count(
         watch(states, journal="this run").take(str(file))
     assert refused.value.reason == TOO_FEW_SLOTS
     assert watch(states, journal="another").take(str(file))["slots"] == 90
+
+
+@pytest.mark.parametrize("name", shipped_twins())
+def test_shipped_twins_fit_this_version_and_any_scenario(name: str) -> None:
+    for scenario in (SMALL, load_scenario("abilene")):
+        twin = named_twin(name, scenario)
+        assert twin is not None
+        assert twin.hold_out
+        world = TwinWorld(scenario, seed=1)
+        forecaster = TwinForecaster(twin)
+        for state in simulated_states(world, 12, lambda _: None):
+            forecaster.observe(state)
+        assert np.isfinite(forecaster.forecast(4).offered_mbps).all()
+    assert named_twin("persistence", SMALL) is None
+    with pytest.raises(InputError, match="cannot be read"):
+        named_twin("nowhere", SMALL)

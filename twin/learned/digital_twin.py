@@ -20,6 +20,7 @@ from twin.costs import traffic_weights
 from twin.errors import InputError
 from twin.learned.calibration import Calibration
 from twin.learned.function import FloatTensor, TwinFunction
+from twin.learned.generator import Generated, generate, one_hot
 from twin.learned.inputs import CONTEXTS, HORIZON, TWIN_SCHEMA, Encoder, chain_inputs
 from twin.learned.sampling import sample_traffic
 from twin.scenario import Scenario
@@ -101,6 +102,12 @@ class DigitalTwin:
             power_w=encoder.bulk.power_w(modelled, on).sum(axis=1) * np.exp(energy.mean(axis=0)),
             disagreement=np.maximum(np.log(by_member).std(axis=0), energy.std(axis=0)),
         )
+
+    def generate(self, hosts: IntArray, *, rng: np.random.Generator) -> Generated:
+        """One plausible state for every placement [n, V]. ValueError where no generator was fitted."""
+        if not self.vae:
+            raise ValueError("this twin has no generator")
+        return generate(self.vae, one_hot(hosts, len(self.scenario.servers)), rng)
 
     def disagreement(self, history_mbps: FloatArray) -> FloatArray:
         """Standard deviation over the ensemble of the log of traffic ahead, [HORIZON], the mean over chains, after

@@ -16,6 +16,7 @@ from twin.learned.inputs import HORIZON, Encoder
 from twin.learned.inputs import Sequence as Seen
 from twin.learned.recording import Recording
 from twin.learned.scoring import BURN_IN, scores, spread_factors
+from twin.learned.vae import fit_vae
 from twin.scenario import Scenario
 
 _EVERY = 4  # of so many runs one is held out
@@ -39,17 +40,27 @@ class TwinLearner:
 
     def fit(
         self, recordings: Sequence[Recording], *, rng: np.random.Generator, steps: int,
-        progress: Callable[[int], None] = ignore,
+        generator_steps: int = 0, progress: Callable[[int], None] = ignore,
     ) -> DigitalTwin:  # fmt: skip
         """The twin after `steps` more updates on these recordings, of which some are held out (by run where there are
-        four or more, else the last fifth of each). InputError where there is too little to learn from."""
+        four or more, else the last fifth of each). `generator_steps` > 0 also fits the VAE, anew each time. InputError
+        where there is too little to learn from."""
         fitted, held_out = split(recordings)
         calibration = calibrate(self.scenario, fitted)
         encoder = Encoder(self.scenario, calibration)
-        self.losses = self._fitter.fit([[encoder.sequence(r) for r in fitted]], steps=steps, rng=rng, progress=progress)
+        sequences = [encoder.sequence(r) for r in fitted]
+        self.losses = self._fitter.fit([sequences], steps=steps, rng=rng, progress=progress)
         function, ratios = appraised(encoder, self._fitter.function(), [encoder.sequence(r) for r in held_out])
+        vae = fit_vae(encoder, sequences, seed=self.seed, rng=rng, steps=generator_steps) if generator_steps else {}
         return DigitalTwin(
-            self.scenario, function, calibration, self.seed, sum(map(len, fitted)), len(recordings), ratios
+            scenario=self.scenario,
+            function=function,
+            calibration=calibration,
+            seed=self.seed,
+            slots=sum(map(len, fitted)),
+            runs=len(recordings),
+            hold_out=ratios,
+            vae=vae,
         )
 
 

@@ -75,10 +75,10 @@ def mixture_loss(values: Tensor, target: Tensor) -> Tensor:
     return -(torch.logsumexp(parts, dim=-1) * known).sum() / known.sum().clamp(min=1)
 
 
-def total_loss(losses: Mapping[str, Tensor]) -> Tensor:
+def total_loss(losses: Mapping[str, Tensor], weights: Mapping[str, float] = LOSS_WEIGHTS) -> Tensor:
     """The weighted sum. AssertionError where a loss has no weight or a weight no loss."""
-    assert losses.keys() == LOSS_WEIGHTS.keys(), f"losses {sorted(losses)} are not the weights' {sorted(LOSS_WEIGHTS)}"
-    return torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+    assert losses.keys() == weights.keys(), f"losses {sorted(losses)} are not the weights' {sorted(weights)}"
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 def stacked(members: Sequence[TwinNetwork]) -> dict[str, FloatTensor]:
