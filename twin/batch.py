@@ -39,6 +39,7 @@ class Batch(NamedTuple):
     moved_s: FloatArray  # [B, V] time of the VNF's last move
     idle_s: FloatArray  # [B, S] since the server hosts nothing; inf: asleep from the start
     seen: Seen  # with a leading axis B, but for `background`, which is scratch
+    given_mbps: FloatArray  # [B, H, C] traffic of the next H slots; H = 0: by the scenario's profiles
 
 
 class Scratch(NamedTuple):
@@ -54,7 +55,7 @@ class Scratch(NamedTuple):
     next_mbps: FloatArray  # [C]
 
 
-def new_batch(m: Model, batch: int, seed: int) -> Batch:
+def new_batch(m: Model, batch: int, seed: int, *, given_slots: int = 0) -> Batch:
     """Arrays for `batch` instances, to be filled by a reset."""
     servers, vnfs, chains = len(m.servers), len(m.vnfs), len(m.chains)
     instances = np.zeros(batch, dtype=INSTANCE)
@@ -79,6 +80,7 @@ def new_batch(m: Model, batch: int, seed: int) -> Batch:
         moved_s=np.zeros((batch, vnfs)),
         idle_s=np.zeros((batch, servers)),
         seen=seen,
+        given_mbps=np.zeros((batch, given_slots, chains)),
     )
 
 

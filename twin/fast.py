@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from twin.batch import RESULT, Settings, new_batch, new_scratch
+from twin.experience import Reading
 from twin.feasibility import Limits
 from twin.features import empty_sheets
 from twin.migration_cost import MigrationCost
-from twin.model import model
+from twin.model import Model, Records, model
 from twin.move_modes import move_costs
 from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
@@ -81,12 +82,13 @@ class BatchSim:
         forecast_error: float = 0.0,
         truth: Scenario | None = None,
         features: bool = True,
+        physics: Model | None = None,
     ) -> None:
         self.scenario, self.size = scenario, batch
         world = truth or scenario
         _check(scenario, world, batch, slots)
         self._belief = model(scenario, configured_routes(scenario))
-        self._truth = model(world, configured_routes(world))
+        self._truth = physics or model(world, configured_routes(world))
         self._profiles = profiles(world)
         self._home = initial_hosts(scenario)
         self._settings = Settings(
@@ -138,6 +140,33 @@ class BatchSim:
         del batch["seen"]
         return {**batch, **seen, **self._sheets._asdict(), "mask": self._mask}
 
+    def believe(self, belief: Model) -> None:
+        """From now on features and feasibility believe this model of the network instead of the scenario file's."""
+        self._belief = belief
+
+    def reading(self) -> Reading:
+        """What can be measured now, copied. After a reset: as it stood before the first slot."""
+        batch, seen, settings = self._batch, self._batch.seen, self._settings
+        rows = batch.instances
+        return Reading(
+            hosts=seen.hosts.copy(),
+            first_hosts=batch.first_hosts.copy(),
+            ends=seen.ends.copy(),
+            offered_mbps=seen.offered_mbps.copy(),
+            chain_delay_ms=seen.chains["delay_ms"].copy(),
+            server_cores=seen.servers["cores"].copy(),
+            server_power_w=seen.servers["power_w"].copy(),
+            idle_s=batch.idle_s.copy(),
+            since_move_s=rows["slot"][:, None] * self._profiles.period_s - batch.moved_s,
+            first=rows["left"] == settings.slots,
+            roamed=self._roamed(rows["slot"]) & (rows["left"] < settings.slots),
+        )
+
+    def _roamed(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        roam_s, period_s = self._profiles.roam_s, self._profiles.period_s
+        before, now = (slots - 1)[:, None] * period_s, slots[:, None] * period_s
+        return np.asarray(((roam_s > before) & (roam_s <= now)).any(axis=1), dtype=np.bool_)
+
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""
         self._run(np.full(self.size, RESET))
@@ -154,7 +183,7 @@ class BatchSim:
         if chosen.shape != (self.size,) or (chosen < 0).any() or (chosen >= self._actions).any():
             raise ValueError(f"actions must be {self.size} numbers from 0 to {self._actions - 1}")
         self._run(chosen)
-        done, info = self._results["done"].astype(np.bool_), self._info()
+        done, info = self._results["done"].astype(np.bool_), happened(self._results)
         reward = self._results["reward"].astype(np.float32)
         if done.any():
             info["final_obs"] = deepcopy(self._observation())
@@ -180,18 +209,19 @@ class BatchSim:
         s = self._sheets
         return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=self._mask)
 
-    def _info(self) -> BatchInfo:
-        out = self._results
-        return BatchInfo(
-            delay_ms=out["delay_ms"].copy(),
-            delay0_ms=out["delay0_ms"].copy(),
-            energy_j=out["energy_j"].copy(),
-            energy0_j=out["energy0_j"].copy(),
-            moved=out["moved"].astype(np.bool_),
-            illegal=out["illegal"].astype(np.bool_),
-            late_chains=out["late_chains"].copy(),
-            final_obs=None,
-        )
+
+def happened(out: Records) -> BatchInfo:
+    """What a RESULT record says, copied."""
+    return BatchInfo(
+        delay_ms=out["delay_ms"].copy(),
+        delay0_ms=out["delay0_ms"].copy(),
+        energy_j=out["energy_j"].copy(),
+        energy0_j=out["energy0_j"].copy(),
+        moved=out["moved"].astype(np.bool_),
+        illegal=out["illegal"].astype(np.bool_),
+        late_chains=out["late_chains"].copy(),
+        final_obs=None,
+    )
 
 
 def _start_slots(scenario: Scenario) -> int:

@@ -128,8 +128,11 @@ def legal(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int, 
 def step_one(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: Record, b: int, v: int, s: int) -> None:
     """One control period of instance b, in which VNF v moves to server s (v < 0: none), into the RESULT `out`."""
     row, period_s, hosts, ends = batch.instances[b], p.period_s, batch.seen.hosts[b], batch.seen.ends[b]
-    now_s, offered = row.slot * period_s, batch.seen.offered_mbps[b]
-    offer(p, row.seed, batch.scale[b], now_s + 0.5 * period_s, offered)
+    now_s, offered, given = row.slot * period_s, batch.seen.offered_mbps[b], batch.given_mbps.shape[1] > 0
+    if given:
+        copy(batch.given_mbps[b, row.slot], offered)
+    else:
+        offer(p, row.seed, batch.scale[b], now_s + 0.5 * period_s, offered)
     out.delay0_ms = measure(m, batch.first_hosts[b], offered, ends, m.quiet, x.w)
     out.energy0_j = settled_power_w(m, x.w) * period_s
     old_ms, switched_s, extra_ms, extra_j = 0.0, 0.0, 0.0, 0.0
@@ -156,7 +159,8 @@ def step_one(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: 
     row.slot += 1
     row.left -= 1
     out.done = row.left <= 0
-    locate(p, row.slot * period_s, ends)
+    if not given:  # with given traffic endpoints stay where they were seen
+        locate(p, row.slot * period_s, ends)
 
 
 @inner
@@ -175,7 +179,10 @@ def look_ahead(p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int) -> No
         return
     forecast[:] = 0.0
     for k in range(g.forecast_slots):
-        offer(p, row.seed, batch.scale[b], (row.slot + k + 0.5) * p.period_s, x.next_mbps)
+        if batch.given_mbps.shape[1] > 0:
+            copy(batch.given_mbps[b, min(row.slot + k, batch.given_mbps.shape[1] - 1)], x.next_mbps)
+        else:
+            offer(p, row.seed, batch.scale[b], (row.slot + k + 0.5) * p.period_s, x.next_mbps)
         for c in range(len(forecast)):
             forecast[c] += x.next_mbps[c] / g.forecast_slots
     if g.forecast_error > 0.0:
@@ -199,6 +206,24 @@ def observe_one(
             mask[b, v, s] = x.codes[v, s] == FEASIBLE
     rows = Sheets(sheets.vnf[b], sheets.server[b], sheets.pair[b], sheets.glob[b])
     write_features(m, seen, mask[b], x.changes, x.w, x.spare, x.spare_changes, rows)
+
+
+@compiled
+def begin(
+    belief: Model,
+    truth: Model,
+    p: Profiles,
+    g: Settings,
+    batch: Batch,
+    x: Scratch,
+    sheets: Sheets,
+    mask: BoolArray,
+) -> None:
+    """Every instance is seen as it would read where its placement, traffic and endpoints have been written."""
+    for b in range(len(batch.instances)):
+        measure(truth, batch.seen.hosts[b], batch.seen.offered_mbps[b], batch.seen.ends[b], truth.quiet, x.w)
+        read(truth, batch, x, b)
+        observe_one(belief, p, g, batch, x, sheets, mask, b)
 
 
 @compiled
