@@ -44,7 +44,9 @@ _TRAINING_SEED, _SEED_SPAN, _SCENARIO_SPAN = 1_000_000, 1_000_000, 50_000
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a training run stands. `reward` is the mean λ per slot of the newest rollout, while still exploring;
-    `validation` the newest mean λ per slot on the validation seeds (nan before the first), `validated`: it is new."""
+    `validation` the newest mean λ per slot on the validation seeds (nan before the first), `validated`: it is new.
+    With a twin: `twin_error` is its hold-out error (nan before the first), `synthetic` how many synthetic slots were
+    learnt from in this round (0: the gate has turned the twin off, or it is still being fitted)."""
 
     steps: int
     of: int
@@ -52,6 +54,8 @@ class Progress:
     validation: float
     losses: Losses
     validated: bool
+    twin_error: float = float("nan")
+    synthetic: int = 0
 
 
 @dataclass(frozen=True, eq=False)

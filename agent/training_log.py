@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ SCALARS: Mapping[str, Callable[[Progress], float]] = {
     "policy/entropy": lambda p: p.losses.entropy,
     "critic/explained": lambda p: p.losses.explained,
     "gradient/norm": lambda p: p.losses.grad_norm,
+    "twin/hold_out_error": lambda p: p.twin_error,
+    "twin/synthetic_slots": lambda p: p.synthetic,
 }
 _ONCE_NEW = {"objective/held_out"}  # a score that was logged again at every step would look like a new one
 
@@ -31,8 +34,9 @@ class TrainingLog:
 
     def write(self, progress: Progress) -> None:
         for name, value in SCALARS.items():
-            if progress.validated or name not in _ONCE_NEW:
-                self._writer.add_scalar(name, value(progress), progress.steps)
+            found = value(progress)
+            if (progress.validated or name not in _ONCE_NEW) and not math.isnan(found):
+                self._writer.add_scalar(name, found, progress.steps)
 
     def __enter__(self) -> TrainingLog:
         return self

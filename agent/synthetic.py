@@ -1,0 +1,146 @@
+"""Synthetic experience: the current actor played in the twin, from states that were really seen.
+
+    1. start where a network was lately, or with the VNFs of that moment elsewhere (a counterfactual)
+    2. offer it traffic that was recorded after that moment, or sampled from the traffic model
+    3. play the actor k slots on one member's physics, drawn anew for every batch
+    4. play the same actions on the other members: a branch on whose rewards they disagree is dropped
+    5. while the newest readings are predicted worse than a bound, there are no branches at all
+
+What is known is computed: placement, feasibility, the reward's formula. Source: paper (synthetic experience); ours:
+how (docs/agent.md, "Synthetic experience").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from agent.network import PolicyNetwork
+from agent.trajectory import Trajectory, play_slots
+from twin.branches import Branches, random_placements
+from twin.experience import Experience, Starts
+from twin.fast import BatchObservation
+from twin.identification import Identification
+from twin.model import Model
+from twin.scenario import Scenario
+from twin.state import FloatArray, IntArray
+
+TrafficSampler = Callable[[FloatArray, int, np.random.Generator], FloatArray]
+"""(history [N, W, C] in Mbit/s, horizon H, rng) -> sampled futures [N, H, C], not means."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwinConfig:
+    """`branches` B of `horizon` k slots per batch, `updates` batches per round of real steps, none before `warm_up`
+    real slots of every stream. A share `elsewhere` starts with its VNFs at random servers; a share `sampled` gets
+    sampled traffic where there is a sampler (after `history` slots). Starts are of the `recent` newest slots.
+
+    `members` of the ensemble, `disagreement` the greatest deviation of a branch's reward over them, `bound` the
+    hold-out error above which the twin is off. `identify`: fit the physics at all, on at most `fit_rows` readings
+    (False: the scenario file as it stands); `believed`: the policy's features are computed on that physics, too.
+    """
+
+    branches: int = 32
+    horizon: int = 16
+    updates: int = 8
+    warm_up: int = 8
+    elsewhere: float = 0.5
+    sampled: float = 0.5
+    recent: int = 256
+    history: int = 8
+    members: int = 3
+    disagreement: float = 0.05
+    bound: float = 0.15
+    identify: bool = True
+    believed: bool = False
+    fit_rows: int = 512
+
+
+class Synthesis:
+    """The twin as a source of experience. `error` is its hold-out error (nan before the first), `kept` the share of the
+    last batch's branches that the members agreed on."""
+
+    def __init__(
+        self, scenario: Scenario, config: TwinConfig, rng: np.random.Generator, *, sampler: TrafficSampler | None = None
+    ) -> None:
+        self.scenario, self.config, self._rng, self._sampler = scenario, config, rng, sampler
+        self.identified = Identification(scenario, members=config.members, rng=rng)
+        self._branches = Branches(scenario, config.branches, config.horizon)
+        self._judges = Branches(scenario, config.branches, config.horizon, features=False)
+        self.error, self.kept = float("nan"), 1.0
+        self._fitted = 0
+
+    @property
+    def belief(self) -> Model:
+        """What the policy's features are computed on: the network as the twin has it, if that is wanted."""
+        return self.identified.physics(0) if self.config.believed else self.identified.nominal
+
+    @property
+    def trusted(self) -> bool:
+        """Step 5."""
+        return not self.error > self.config.bound
+
+    def learn(self, experience: Experience) -> None:
+        """Judges the last fit by what was read since, then refits where a quarter more was read since."""
+        if self._fitted and len(experience) > self._fitted:
+            self.error = self.identified.error(experience.rows(max(self._fitted, len(experience) - 8)))
+        if self.config.identify and len(experience) >= 1.25 * self._fitted:
+            rows = experience.rows()
+            count = len(rows.hosts)
+            pick = np.zeros(count, dtype=np.bool_)
+            pick[self._rng.choice(count, min(count, self.config.fit_rows), replace=False)] = True
+            self.identified.fit(rows.where(pick))
+            self._fitted = len(experience)
+        self._fitted = self._fitted or len(experience)
+
+    def roll_out(self, network: PolicyNetwork, experience: Experience, rng: torch.Generator) -> Trajectory | None:
+        """A batch of branches that the members agree on; None without any, or while the twin is not trusted."""
+        windows = experience.windows(self.config.horizon)
+        windows = windows[windows[:, 0] >= len(experience) - self.config.horizon - self.config.recent]
+        if not len(windows) or not self.trusted:
+            return None
+        at = windows[self._rng.integers(len(windows), size=self.config.branches)]
+        starts, traffic = self._starts(experience, at), self._traffic(experience, at)
+        member = int(self._rng.integers(self.config.members))
+        self._branches.physics = self.identified.physics(member)
+        self._branches.belief = self._judges.belief = self.belief
+        first = self._branches.begin(starts, traffic)  # 3
+        played = play_slots(network, first, self._step, self.config.horizon, rng)
+        keep = self._agreed(played, starts, traffic, member)
+        self.kept = float(keep.mean())
+        return played.take(torch.from_numpy(np.flatnonzero(keep))) if keep.any() else None
+
+    def _step(self, actions: IntArray) -> tuple[BatchObservation, np.ndarray]:
+        seen, reward, _ = self._branches.step(actions)
+        return seen, reward
+
+    def _starts(self, experience: Experience, at: IntArray) -> Starts:
+        """Step 1."""
+        starts = experience.starts(at)
+        hosts = random_placements(self.scenario, len(at), self._rng, offered_mbps=starts.offered_mbps)
+        moved = starts.placed(hosts)
+        return starts.either(moved, self._rng.random(len(at)) < self.config.elsewhere)
+
+    def _traffic(self, experience: Experience, at: IntArray) -> FloatArray:
+        """Step 2."""
+        recorded = experience.traffic(at, self.config.horizon)
+        if self._sampler is None:
+            return recorded
+        history = experience.history(at, self.config.history)
+        sampled = self._sampler(history, self.config.horizon, self._rng)
+        chosen = self._rng.random(len(at)) < self.config.sampled
+        return np.where(chosen[:, None, None], sampled, recorded)
+
+    def _agreed(self, played: Trajectory, starts: Starts, traffic: FloatArray, member: int) -> np.ndarray:
+        """Step 4: which branches [B] the other members would have rewarded alike."""
+        rewards = [played.rewards.numpy()]
+        for other in range(self.config.members):
+            if other != member:
+                self._judges.physics = self.identified.physics(other)
+                self._judges.begin(starts, traffic)
+                rewards.append(np.stack([self._judges.step(slot)[1] for slot in played.actions.numpy()]))
+        result: np.ndarray = np.stack(rewards).std(axis=0).max(axis=0) <= self.config.disagreement
+        return result

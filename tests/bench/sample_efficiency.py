@@ -1,0 +1,201 @@
+"""Real steps until an agent is as good as a planner that knows the costs, with and without the twin.
+
+    .venv/bin/python -m tests.bench.sample_efficiency [--rows usual,tuned,replay,twin] [--seeds 10] [--json FILE]
+
+A real step is one slot of the true network, whoever learns from it; evaluation is not counted. Planner level: the
+greedy actor's mean λ on held-out traffic is that of one-move greedy planning with the true costs on the same traffic,
+or more, in three evaluations in a row (the first of them counts). Policies start from nothing: no prior
+for gainful moves, and without `--sighted` the features that are the cost model's predictions are hidden from them.
+`--list` names all rows; those of the search are `a2c-RATE-SLOTS` and `replay-RATE-ENTROPY`. `--show FILE` prints
+the table of what `--json` has gathered, without running anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from agent.frugal import Extra, FrugalConfig, Learner
+from agent.network import PolicyNetwork
+from agent.planning import greedy_actions
+from agent.synthetic import TwinConfig
+from agent.trajectory import copied, scored
+from twin.fast import BatchObservation, BatchSim
+from twin.scenario import Scenario
+from twin.scenario_file import load_scenario
+from twin.state import IntArray
+
+HELD_OUT, INSTANCES, SLOTS = 700_000, 48, 32
+SUSTAINED = 3
+UPDATES, TRANSITIONS = 16, 512  # per 64 real steps; per update
+
+
+@dataclass(frozen=True)
+class Row:
+    """One learner of the table; it gives up after `most` real steps."""
+
+    config: FrugalConfig
+    most: int
+
+
+def rows(*, blind: bool) -> dict[str, Row]:
+    """All learners by name."""
+    twin = FrugalConfig(blind=blind, twin=TwinConfig(updates=UPDATES))
+    usual = replace(twin, extra=Extra.NONE, a2c=replace(twin.a2c, learning_rate=1e-3, entropy_coef=0.03))
+    found = {"usual": Row(usual, 16_384), "twin": Row(twin, 2048), **_search(twin)}
+    found["tuned"], found["replay"] = found["a2c-0.003-2"], found["replay-0.003-0.03"]
+    for k in (1, 2, 4, 8):
+        found[f"twin-k{k}"] = Row(replace(twin, twin=replace(twin.twin, horizon=k, branches=TRANSITIONS // k)), 2048)
+    found["no-counterfactuals"] = Row(replace(twin, twin=replace(twin.twin, elsewhere=0.0)), 2048)
+    return found
+
+
+def _search(twin: FrugalConfig) -> dict[str, Row]:
+    """What the controls were tuned over."""
+    found = {}
+    for rate, slots in product((1e-3, 3e-3, 1e-2), (2, 8)):
+        a2c = replace(twin.a2c, learning_rate=rate, n_steps=slots)
+        found[f"a2c-{rate:g}-{slots}"] = Row(replace(twin, extra=Extra.NONE, a2c=a2c), 8192)
+    for rate, entropy in product((1e-3, 3e-3, 1e-2), (0.01, 0.03)):
+        a2c = replace(twin.a2c, learning_rate=rate, entropy_coef=entropy)
+        found[f"replay-{rate:g}-{entropy:g}"] = Row(replace(twin, extra=Extra.REPLAY, a2c=a2c), 1024)
+    return found
+
+
+class Judge:
+    """Held-out traffic: the planner's mean λ per slot on it, and any network's."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self.planner = self._play(lambda seen: greedy_actions(scenario, seen))
+
+    @torch.no_grad()
+    def score(self, network: PolicyNetwork) -> float:
+        return self._play(lambda seen: np.asarray(scored(network, copied(seen))[0].argmax(dim=-1)))
+
+    def _play(self, choose: Callable[[BatchObservation], IntArray]) -> float:
+        sim = BatchSim(self._scenario, INSTANCES, HELD_OUT, slots=SLOTS)
+        seen, total = sim.reset(), 0.0
+        for _ in range(SLOTS):
+            seen, reward, _, _ = sim.step(choose(seen))
+            total += float(reward.mean()) / SLOTS
+        return total
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one learner: (real steps, λ) of each evaluation, and where it was level (inf: never)."""
+
+    row: str
+    seed: int
+    planner: float
+    level: float
+    curve: list[tuple[int, float]]
+    cpu_s: float
+
+    @property
+    def last(self) -> float:
+        """Mean λ of the last evaluations."""
+        return float(np.mean([score for _, score in self.curve[-SUSTAINED:]]))
+
+
+def spacing(steps: int) -> int:
+    """Real steps to the next evaluation."""
+    return 64 if steps < 1024 else 256 if steps < 4096 else 1024
+
+
+def learn(name: str, row: Row, judge: Judge, scenario: Scenario, seed: int) -> Run:
+    """Trains until the level is sustained, or gives up."""
+    began, learner, due, level = time.process_time(), Learner(scenario, row.config, seed=seed), 0, math.inf
+    curve: list[tuple[int, float]] = []
+    while learner.steps < row.most and level == math.inf:
+        learner.round()
+        if learner.steps >= due:
+            curve.append((learner.steps, judge.score(learner.network)))
+            due, level = learner.steps + spacing(learner.steps), reached(curve, judge.planner)
+    return Run(name, seed, judge.planner, level, curve, time.process_time() - began)
+
+
+def reached(curve: list[tuple[int, float]], planner: float) -> float:
+    """Real steps at the first of `SUSTAINED` evaluations in a row at planner level; inf before that."""
+    for i in range(len(curve) - SUSTAINED + 1):
+        if all(score >= planner for _, score in curve[i : i + SUSTAINED]):
+            return float(curve[i][0])
+    return math.inf
+
+
+def median_interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """(median, low, high): the distribution-free interval of order statistics, at least 95 % for 10 values and more."""
+    ordered = sorted(values)
+    cut = {6: 0, 7: 0, 8: 0, 9: 1, 10: 1, 11: 1, 12: 2}.get(len(ordered), 0)
+    middle = (ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2])
+    median = middle[1] if math.isinf(middle[1]) else sum(middle) / 2.0
+    return median, ordered[cut], ordered[-1 - cut]
+
+
+def print_table(runs: list[Run], known: Mapping[str, Row]) -> None:
+    table = Table("row", "seeds", "real steps to planner level", "interval", "of the twin's", "λ at the end", "CPU s")
+    by_row = {name: [run for run in runs if run.row == name] for name in dict.fromkeys(run.row for run in runs)}
+    twin = median_interval(run.level for run in by_row["twin"])[0] if "twin" in by_row else math.nan
+    for name, found in by_row.items():
+        middle, low, high = (_steps(v, known[name].most) for v in median_interval(r.level for r in found))
+        ratio = min(median_interval(r.level for r in found)[0], known[name].most) / twin
+        cells = (f"{low} to {high}", f"{ratio:.1f}", f"{np.median([r.last for r in found]):.3f}")
+        table.add_row(name, str(len(found)), middle, *cells, f"{np.median([r.cpu_s for r in found]):.0f}")
+    Console().print(table, f"planner: λ = {runs[0].planner:.4f}")
+
+
+def _steps(level: float, most: int) -> str:
+    return f"> {most}" if math.isinf(level) else f"{level:.0f}"
+
+
+def _parsed(line: str) -> Run:
+    found: dict[str, Any] = json.loads(line)
+    return Run(**found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="usual,tuned,replay,twin")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--scenario", default="small")
+    parser.add_argument("--sighted", action="store_true")
+    parser.add_argument("--json", type=Path, help="append every run to this file")
+    parser.add_argument("--show", type=Path)
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    known, runs = rows(blind=not arguments.sighted), []
+    if arguments.list:
+        print(*known, sep="\n")
+        return
+    if arguments.show:
+        print_table([_parsed(line) for line in arguments.show.read_text().splitlines()], known)
+        return
+    torch.set_num_threads(1)
+    scenario = load_scenario(arguments.scenario)
+    judge = Judge(scenario)
+    for name, seed in product(arguments.rows.split(","), range(arguments.first, arguments.first + arguments.seeds)):
+        run = learn(name, known[name], judge, scenario, seed)
+        runs.append(run)
+        print(f"{name} seed {seed}: {run.level:.0f} steps, λ {run.last:.4f}, {run.cpu_s:.1f} s", flush=True)
+        if arguments.json:
+            with arguments.json.open("a") as file:
+                file.write(json.dumps(asdict(run)) + "\n")
+    print_table(runs, known)
+
+
+if __name__ == "__main__":
+    main()
