@@ -9,6 +9,7 @@ from typing import Any
 from controller.cli_remote import add_command
 
 DEFAULT_STEPS = 800_000
+TWIN_STEPS = 4096
 KEPT = ".run"  # added to the name of a policy: the run from which its training goes on
 
 
@@ -24,7 +25,13 @@ def _add_train(commands: Any) -> None:
                         help="file to write (.safetensors)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=None, metavar="N", help="seed of network, traffic and chance (1)")
     parser.add_argument("--real-steps", type=count, default=None, metavar="N",
-                        help=f"environment steps to learn from ({DEFAULT_STEPS})")  # fmt: skip
+                        help=f"real steps to learn from ({TWIN_STEPS}, without the twin {DEFAULT_STEPS})")  # fmt: skip
+    parser.add_argument("--twin", action=argparse.BooleanOptionalAction, default=True,
+                        help="learn from the twin's synthetic experience, too (yes)")  # fmt: skip
+    parser.add_argument("--from", dest="journals", type=Path, nargs="+", default=[], metavar="JOURNAL",
+                        help="take no step: tune a policy in a twin of what these journals recorded")  # fmt: skip
+    parser.add_argument("--start", default="", metavar="POLICY",
+                        help="with --from: the policy to tune (the shipped one)")  # fmt: skip
     parser.add_argument("--resume", type=Path, default=None, metavar="FILE",
                         help=f"go on from POLICY{KEPT}, which is kept at every validation and by Ctrl-C")  # fmt: skip
     parser.add_argument("--log", type=Path, default=None, metavar="DIR", help="write TensorBoard scalars here")

@@ -9,13 +9,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agent import training
 from agent.resume import load_run, save_run
 from agent.training import TrainingRun
 from agent.training_log import TrainingLog
-from controller.cli_learning import DEFAULT_STEPS, KEPT
+from agent.twin_training import TwinRun
+from controller.cli_learning import DEFAULT_STEPS, KEPT, TWIN_STEPS
 from twin.errors import InputError
 from twin.scenario_file import load_scenario
 
@@ -24,6 +27,10 @@ _INTERRUPTED = 130
 
 def train_policy(arguments: argparse.Namespace) -> int:
     """InputError before anything is trained where the file could not be written."""
+    if arguments.journals:
+        from controller.tune_command import tune_policy
+
+        return tune_policy(arguments)
     run, output = _wanted(arguments)
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: no such folder")
@@ -31,8 +38,8 @@ def train_policy(arguments: argparse.Namespace) -> int:
     try:
         with Stop() as stop:
             if not _followed(run, kept, arguments.log, stop):
-                print(f"vnftwin: interrupted after {run.steps} steps; go on with: vnftwin train --resume {kept}",
-                      file=sys.stderr)  # fmt: skip
+                rest = f"go on with: vnftwin train --resume {kept}" if kept.exists() else "nothing was written"
+                print(f"vnftwin: interrupted after {run.steps} steps; {rest}", file=sys.stderr)
                 return _INTERRUPTED
         trained = run.result()
         trained.save(output)
@@ -45,14 +52,17 @@ def train_policy(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun, Path]:
+def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun | TwinRun, Path]:
     """The run, new or resumed, and the file to write."""
     output: Path | None = arguments.output
     if arguments.resume is None:
         if arguments.scenario is None or output is None:
             raise InputError("train needs a SCENARIO and -o POLICY, or --resume FILE")
-        steps, seed = arguments.real_steps or DEFAULT_STEPS, 1 if arguments.seed is None else arguments.seed
-        return TrainingRun([load_scenario(arguments.scenario)], seed=seed, real_steps=steps), output
+        seed, scenario = 1 if arguments.seed is None else arguments.seed, load_scenario(arguments.scenario)
+        if arguments.twin:
+            torch.set_num_threads(1)  # its batches are small: threads would wait for each other
+            return TwinRun(scenario, seed=seed, real_steps=arguments.real_steps or TWIN_STEPS), output
+        return TrainingRun([scenario], seed=seed, real_steps=arguments.real_steps or DEFAULT_STEPS), output
     if any(value is not None for value in (arguments.scenario, arguments.seed, arguments.real_steps)):
         raise InputError("--resume goes on with the file's own scenario, seed and steps: leave them out")
     if output is None and arguments.resume.suffix != KEPT:
@@ -60,23 +70,29 @@ def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun, Path]:
     return load_run(arguments.resume), output or arguments.resume.with_suffix("")
 
 
-def _followed(run: TrainingRun, kept: Path, log_folder: Path | None, stop: Stop) -> bool:
-    """Trains to the end, or until it is asked to stop: then the run is kept and this is False."""
+def _followed(run: TrainingRun | TwinRun, kept: Path, log_folder: Path | None, stop: Stop) -> bool:
+    """Trains to the end, or until it is asked to stop: then this is False, and a run without a twin is kept."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
         log = stack.enter_context(TrainingLog(log_folder)) if log_folder else None
         task = bar.add_task("training", total=None)
         for told in run.rounds():
-            text = f"objective per slot {told.validation:.3f} (held out), {told.reward:.3f} (exploring)"
-            bar.update(task, completed=told.steps, total=told.of, description=text)
+            bar.update(task, completed=told.steps, total=told.of, description=_told(told, isinstance(run, TwinRun)))
             if log is not None:
                 log.write(told)
-            if stop.asked or told.validated:
+            if isinstance(run, TrainingRun) and (stop.asked or told.validated):
                 save_run(kept, run)
             if stop.asked:
                 return False
     return True
+
+
+def _told(progress: training.Progress, with_twin: bool) -> str:
+    text = f"objective per slot {progress.validation:.3f} (held out), {progress.reward:.3f} (exploring)"
+    if not with_twin:
+        return text
+    return f"{text}, twin {'on' if progress.synthetic else 'off'}, its error {progress.twin_error:.3f}"
 
 
 class Stop:

@@ -78,7 +78,7 @@ class TwoMoves:
             moves = [(v, s) for v, s in self._plans[row] if hosts[v] != s and mask[v, s]]
             if moves:
                 v, s = max(moves, key=lambda move: worth[move[0] * len(m.servers) + move[1]])
-                return 1 + v * len(m.servers) + s
+                return 1 + int(v) * len(m.servers) + int(s)
         return 0
 
     def _costs(self, hosts: IntArray, offered: FloatArray, ends: IntArray) -> tuple[FloatArray, FloatArray, BoolArray]:

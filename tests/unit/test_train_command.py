@@ -16,8 +16,8 @@ from controller import train_command
 from controller.cli import main
 
 
-def _progress(steps: int, *, validated: bool) -> Progress:
-    return Progress(steps, 3, 0.25, 0.5, Losses(1.0, 2.0, 3.0, 0.75, 4.0), validated)
+def _progress(steps: int, *, validated: bool, twin_error: float = 0.125) -> Progress:
+    return Progress(steps, 3, 0.25, 0.5, Losses(1.0, 2.0, 3.0, 0.75, 4.0), validated, twin_error)
 
 
 def _logged(folder: Path) -> list[tuple[str, int, float]]:
@@ -37,9 +37,11 @@ def test_every_scalar_is_logged_and_a_score_only_where_it_is_new(tmp_path: Path)
     with TrainingLog(tmp_path / "log") as log:
         log.write(_progress(1, validated=False))
         log.write(_progress(2, validated=True))
+        log.write(_progress(3, validated=True, twin_error=float("nan")))
     found = _logged(tmp_path / "log")
     assert {tag for tag, step, _ in found if step == 2} == set(SCALARS)
     assert {tag for tag, step, _ in found if step == 1} == set(SCALARS) - {"objective/held_out"}
+    assert {tag for tag, step, _ in found if step == 3} == set(SCALARS) - {"twin/hold_out_error"}
     assert ("objective/exploring", 1, 0.25) in found
     assert ("critic/explained", 2, 0.75) in found
 
@@ -76,7 +78,7 @@ def test_ctrl_c_keeps_the_run_and_the_resumed_command_finishes_it(
     monkeypatch.setattr(TrainingRun, "rounds", interrupted)
     monkeypatch.setattr("agent.training.VALIDATION_SLOTS", 1)
     before = signal.getsignal(signal.SIGINT)
-    assert main(["train", "small", "-o", str(policy), "--real-steps", "2048"]) == 130
+    assert main(["train", "small", "-o", str(policy), "--real-steps", "2048", "--no-twin"]) == 130
     assert signal.getsignal(signal.SIGINT) is before
     kept = tmp_path / "p.safetensors.run"
     assert f"after 1024 steps; go on with: vnftwin train --resume {kept}" in capsys.readouterr().err
