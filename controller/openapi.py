@@ -48,7 +48,7 @@ def _list_of(what: str, summary: str, schema: str) -> Endpoint:
     return Endpoint("GET", f"{API}/{what}", "describe", summary, {200: answer}, arguments={"what": what})
 
 
-_UNKNOWN = Answer("no such VNF, server, migration or proposal", reference("Error"))
+_UNKNOWN = Answer("no such VNF, server, migration, proposal or file", reference("Error"))
 _REFUSED = Answer("not allowed now; `reason` is its name (docs/rest.md)", reference("Refusal"))
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -99,7 +99,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "POST", f"{API}/twin", "twin", "Forecast with another twin, if it is better (docs/twin.md)",
-        {200: Answer("in use from now on", reference("TwinTaken")), 409: _REFUSED}, body=reference("TwinRequest"),
+        {200: Answer("in use from now on", reference("TwinTaken")), 404: _UNKNOWN, 409: _REFUSED},
+        body=reference("TwinRequest"),
     ),
     Endpoint(
         "GET", f"{API}/openapi.json", "openapi", "This document",

@@ -160,6 +160,8 @@ class RestApplication:
     def _do_twin(self, _request: Request, body: Mapping[str, str]) -> Response:
         try:
             return _reply(200, self._api.take_twin(body["file"]))
+        except UnknownName:
+            raise
         except InputError as error:
             raise BadRequest(str(error)) from None
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from controller.records import Refused
-from twin.errors import InputError
+from controller.records import Refused, UnknownName
 from twin.forecast import Forecast, PersistenceForecaster
 from twin.learned.digital_twin import DigitalTwin
 from twin.learned.inputs import HORIZON
@@ -77,10 +77,10 @@ class TwinWatch:
         }
 
     def take(self, file: str) -> dict[str, Any]:
-        """Puts the twin of a file in the place of the one in use. InputError where it cannot be read; Refused where
-        there is too little to compare them on, or it is not better."""
-        if not Path(file).is_file():
-            raise InputError(f"no twin {file}")
+        """Puts the twin of a file in the place of the one in use. UnknownName where there is none, InputError where it
+        cannot be read; Refused where there is too little to compare them on, or it is not better."""
+        if not os.path.isfile(file):  # also False for what can be no name of a file
+            raise UnknownName(f"no twin {file}")
         found, ratio, slots = self._run_blocking(self._compared, file, list(self._states))
         forecaster = TwinForecaster(found)
         for state in list(self._states)[-REPLAYED:]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controller.records import Refused
+from controller.records import Refused, UnknownName
 from controller.twin_watch import NOT_BETTER, TOO_FEW_SLOTS, TwinWatch
 from twin.errors import InputError
 from twin.forecast import PersistenceForecaster
@@ -109,8 +109,9 @@ def test_a_better_twin_is_taken_and_a_worse_one_refused(
             watching.take(str(file))
         assert refused.value.reason == NOT_BETTER
     assert watching.name == str(better)
-    with pytest.raises(InputError, match="no twin"):
-        watching.take(str(tmp_path / "none"))
+    for name in (str(tmp_path / "none"), "0" * 4096, "a\0b"):
+        with pytest.raises(UnknownName, match="no twin"):
+            watching.take(name)
     better.write_bytes(b"nothing of that kind")
     with pytest.raises(InputError, match="damaged"):
         watching.take(str(better))
