@@ -18,7 +18,6 @@ SYSTEM := mininet=/usr/bin/mnexec openvswitch-switch=/usr/sbin/ovs-vswitchd dock
 	ethtool=/usr/sbin/ethtool iputils-ping=/usr/bin/ping
 # the same for what only tests need
 TEST_SYSTEM := prometheus=/usr/bin/promtool openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl \
-	python3-numpy=/usr/lib/python3/dist-packages/numpy python3-yaml=/usr/lib/python3/dist-packages/yaml \
 	chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-root lint docs format bench clean

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT = Path(inspect.getsourcefile(lambda: 0) or __file__).resolve().parent.parent
-_NEEDED = ("numpy", "yaml")
+_NEEDED = ("numpy", "yaml", "networkx")
 
 
 def _find_packages() -> None:
     """`mn --custom` executes this file by itself in the system's Python: finds the project and what it needs.
 
-    Where the system has no numpy or yaml, those of the project's own environment serve, if it is of the same Python.
+    What the system lacks of them is taken from the project's own environment, if it is of the same Python.
     """
     own = _ROOT / ".venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     lacks = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -33,7 +33,8 @@ def _find_packages() -> None:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
-        sys.exit(f"edgecore.py needs {' and '.join(lacks)} (mend: apt-get install -y python3-numpy python3-yaml)")
+        packages = " ".join(f"python3-{name}" for name in _NEEDED)
+        sys.exit(f"edgecore.py needs {' and '.join(lacks)} (mend: apt-get install -y {packages})")
 
 
 _find_packages()

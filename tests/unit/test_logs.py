@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import eventlet
@@ -29,10 +30,18 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     """Where log lines go during a test; what went before is put back."""
+    with _restored():
+        yield io.StringIO()
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Puts back what a test makes of the root logger. By `setLevel`: loggers remember which levels are enabled."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    yield io.StringIO()
-    root.handlers[:], root.level = handlers, level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -67,12 +76,10 @@ def test_an_exception_stays_within_its_line(stream: io.StringIO) -> None:
 
 
 def test_on_a_terminal_a_line_is_for_the_eye() -> None:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
     terminal = Terminal()
-    set_up_logs(terminal)
-    logging.getLogger("vnftwin.x").info("it is so")
-    root.handlers[:], root.level = handlers, level
+    with _restored():
+        set_up_logs(terminal)
+        logging.getLogger("vnftwin.x").warning("it is so")
     assert "it is so" in terminal.getvalue()
     assert not terminal.getvalue().lstrip().startswith("{")
 
