@@ -72,9 +72,8 @@ class ServerUsage:
 class ContainerEngine(Protocol):
     """Every method may raise `ContainerError`; none leaves half an instance behind when it does."""
 
-    @property
-    def passes_descriptors(self) -> bool:
-        """Whether `ask` can pass an open file: only to instances on this host."""
+    def descriptor_lack(self) -> str:
+        """Why `ask` cannot pass an open file on, in one line; '' where it can."""
         ...
 
     def start(self, spec: InstanceSpec) -> Instance:

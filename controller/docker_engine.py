@@ -22,9 +22,10 @@ from docker.types import Healthcheck, LogConfig
 from requests.exceptions import RequestException
 
 from controller.containers import LABEL, ContainerError, Instance, InstanceSpec, ServerUsage, Usage
-from controller.control_socket import ask_socket, is_ready, parse_answer
+from controller.control_socket import ask_socket, is_ready
 from controller.docker_connection import engine_connection
 from controller.images import IMAGE_NAME, load_archive, system_calls
+from controller.remote_control import RemoteControl
 from controller.usage import UsageReader
 from twin.scenario_services import ARCHIVE
 
@@ -55,13 +56,13 @@ class DockerEngine:
         self._podman: bool | None = None  # not asked yet
         self._archives: dict[str, str] = {}  # images that came as files, by path
         self._usage = UsageReader(servers, own_groups=True)
+        self._remote = RemoteControl(url, tls)
         # Clients are taken and given back rather than shared behind a lock (see controller.usage on locks).
         self._clients: deque[DockerClient] = deque()
 
-    @property
-    def passes_descriptors(self) -> bool:
-        """With an engine on this host."""
-        return self._local
+    def descriptor_lack(self) -> str:
+        """'' with an engine on this host, and where the engine's own client is there."""
+        return "" if self._local else self._remote.descriptor_lack()
 
     @contextmanager
     def client(self) -> Iterator[DockerClient]:
@@ -125,6 +126,7 @@ class DockerEngine:
                 raise ContainerError(f"{instance_id[:12]}: stop: {_reason(error)}") from None
             _remove(client, instance_id)
         self._usage.forget(gone.id, gone.server)
+        self._remote.forget(gone.id)
         shutil.rmtree(self._control_root / gone.name, ignore_errors=True)
 
     def instances(self) -> Sequence[Instance]:
@@ -158,14 +160,10 @@ class DockerEngine:
         """Through the control socket, or by running the VNF's own client in the container where that is remote."""
         if self._local:
             return ask_socket(self._control_root / instance.name, instance.name, request, pass_fd=pass_fd)
-        if pass_fd is not None:
-            raise ContainerError(
-                f"{instance.name}: state is handed over only between instances on the controller's host"
-            )
         with self.client() as client, _named(instance.name):
-            made = client.api.exec_create(instance.id, ["/vnf", "ctl", *request.split()])
-            answer = client.api.exec_start(made["Id"])
-        return parse_answer(instance.name, request, answer.decode(errors="replace"))
+            if pass_fd is None:
+                return self._remote.ask(client, instance, request)
+            return self._remote.join(client, instance, request, pass_fd)
 
     def _load(self, client: DockerClient, archive: str) -> str:
         image = self._archives[archive] = load_archive(client, Path(archive))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from controller.containers import ContainerEngine, ContainerError, Instance
 
 COPY_TIMEOUT_S = 30.0
 TAKE_TIMEOUT_S = 5.0
-_POLL_S = 0.005
+_POLL_S, _POLL_GROWTH, _POLL_MOST_S = 0.005, 1.3, 0.1  # a remote instance runs a program for every answer
 _AGAIN = ("not_in_sync", "timeout", "not_ready")  # may be otherwise in a moment
 
 
@@ -120,7 +120,7 @@ def copy_state(source: End, target: End, *, timeout_s: float = COPY_TIMEOUT_S) -
     """
     began = time.monotonic()
     connect(source, target)
-    while True:
+    for pause_s in _pauses():
         status = _status(source)
         took_s = time.monotonic() - began
         if not status.session:
@@ -132,7 +132,16 @@ def copy_state(source: End, target: End, *, timeout_s: float = COPY_TIMEOUT_S) -
             raise ContainerError(
                 f"{source.name}: state not copied to {target.name} within {timeout_s:g} s: {status.dirty} entries left"
             )
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
+    raise AssertionError("the pauses never end")
+
+
+def _pauses() -> Iterator[float]:
+    """Between two questions, in seconds: short at first, for ever."""
+    pause_s = _POLL_S
+    while True:
+        yield pause_s
+        pause_s = min(_POLL_MOST_S, _POLL_GROWTH * pause_s)
 
 
 def take_over(owner: End, heir: End, *, timeout_s: float = TAKE_TIMEOUT_S) -> TakeOverReport:

@@ -109,13 +109,14 @@ class Hosts:
 
     def can_hand_over(self, name: str) -> bool:
         """Whether an instance has state that it can give to another one."""
-        end = self._end(name)
-        able: bool = end.engine.passes_descriptors and self._run(hand_over.can_hand_over, end)
-        return able
+        return not self.hand_over_lack(name)
 
     def hand_over_lack(self, name: str) -> str:
         """Why an instance cannot hand its state over, in one line; '' where it can. ContainerError: it did not say."""
-        return "" if self.can_hand_over(name) else "its program or its engine cannot"
+        end = self._end(name)
+        if lack := end.engine.descriptor_lack():
+            return lack
+        return "" if self._run(hand_over.can_hand_over, end) else "its program cannot"
 
     def attachment(self, name: str) -> Attachment | None:
         """Where an instance hangs; None where it is not up."""

@@ -67,10 +67,9 @@ class ProcessEngine:
         self._usage = UsageReader(servers, own_groups=False)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    @property
-    def passes_descriptors(self) -> bool:
-        """All instances are on this host."""
-        return True
+    def descriptor_lack(self) -> str:
+        """'': all instances are on this host."""
+        return ""
 
     def close(self) -> None:
         """Nothing is held open; instances go on."""

@@ -1,20 +1,24 @@
 """What every VNF has to do besides its work (docs/vnf.md, docs/handover.md): port, control socket, hand-over.
 
 A VNF is a class with `function`, `process(frame) -> frame or None`, and its state in `self.state`; `run(Class)` is its
-program, with the same command line as ours. No dependencies; to be copied into an image beside the VNF.
+program, with the same command line as ours, its clients `ctl` and `relay` included. No dependencies; to be copied into
+an image beside the VNF.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import fcntl
 import json
 import os
 import select
 import socket
+import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 from hand_over_session import HEIR, OWNER, VERSION, HandOverError, Session, State
 
@@ -159,13 +163,53 @@ def _is_up(interface: str) -> bool:
 
 
 def run(vnf_class: type[Vnf]) -> None:
-    """The program. Returns never."""
+    """The program: the VNF, which never returns, or one of its two clients, `ctl REQUEST...` and `relay`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", default="/run/vnf/vnf.conf")
+    parser.add_argument("--config-base64")
     parser.add_argument("--control", default="/run/vnf/control.sock")
     parser.add_argument("--interface", default="eth0")
     parser.add_argument("--standby", action="store_true")
+    parser.add_argument("client", nargs="*", help="ctl REQUEST... | relay")
     told = parser.parse_args()
-    with open(told.config) as file:
-        lines = file.read().splitlines()
+    if told.client[:1] == ["ctl"]:
+        sys.exit(_ask(told.control, " ".join(told.client[1:]), sys.stdout))
+    if told.client == ["relay"]:
+        sys.exit(_relay(told.control))
+    if told.config_base64 is not None:
+        lines = base64.b64decode(told.config_base64).decode().splitlines()
+    else:
+        with open(told.config) as file:
+            lines = file.read().splitlines()
     _Program(vnf_class(lines), told.interface, told.control, told.standby).run()
+
+
+def _ask(control: str, request: str, out: TextIO, passed: Sequence[int] = ()) -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2.0)
+        connection.connect(control)
+        socket.send_fds(connection, [request.encode() + b"\n"], list(passed))
+        answer = connection.makefile().readline()
+    print(answer, end="", file=out, flush=True)
+    return 0 if json.loads(answer)["ok"] else 1
+
+
+def _relay(control: str) -> int:
+    """A session's stream on stdin and stdout, for a peer on another machine; VNF_JOIN is its name and secret."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        refused = _ask(control, f"handover join {os.environ['VNF_JOIN']}", sys.stderr, [theirs.fileno()])
+    if refused:
+        return refused
+    threading.Thread(target=_carry, args=(0, ours.fileno()), daemon=True).start()
+    _carry(ours.fileno(), 1)
+    return 0
+
+
+def _carry(source: int, sink: int) -> None:
+    """Until the source ends; the process with it, since nothing is left to carry for."""
+    with suppress(OSError):
+        while piece := os.read(source, 65536):
+            while piece:
+                piece = piece[os.write(sink, piece) :]
+    os._exit(0)

@@ -148,6 +148,26 @@ static int connect_to(const char *path)
     return connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -1 : fd;
 }
 
+/* Prints the line that is answered; the program's exit code. */
+static int report(FILE *stream, FILE *out)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    if (getline(&line, &capacity, stream) <= 0)
+        return -1;
+    fputs(line, out);
+    fflush(out);
+    const bool good = strncmp(line, "{\"ok\":true", 10) == 0;
+    free(line);
+    return good ? 0 : 1;
+}
+
+static int no_answer(const char *path)
+{
+    fprintf(stderr, "vnf: no answer at %s: %s\n", path, strerror(errno));
+    return 1;
+}
+
 static bool send_request(FILE *stream, int words, char **word)
 {
     for (int i = 0; i < words; i++)
@@ -157,14 +177,31 @@ static bool send_request(FILE *stream, int words, char **word)
 
 int control_ask(const char *path, int words, char **word)
 {
-    char *line = NULL;
-    size_t capacity = 0;
     const int fd = connect_to(path);
     FILE *stream = fd < 0 ? NULL : fdopen(fd, "r+");
-    if (stream == NULL || !send_request(stream, words, word) || getline(&line, &capacity, stream) <= 0) {
-        fprintf(stderr, "vnf: no answer at %s: %s\n", path, strerror(errno));
-        return 1;
-    }
-    fputs(line, stdout);
-    return strncmp(line, "{\"ok\":true", 10) == 0 ? 0 : 1;
+    const int told = stream == NULL || !send_request(stream, words, word) ? -1 : report(stream, stdout);
+    return told < 0 ? no_answer(path) : told;
+}
+
+static bool send_with_descriptor(int fd, char *request, int passed)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr aligned;
+    } control = {.aligned = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    struct iovec part = {request, strlen(request)};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    memcpy(CMSG_DATA(&control.aligned), &passed, sizeof passed);
+    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)part.iov_len;
+}
+
+int control_pass(const char *path, char *request, int passed, FILE *out)
+{
+    const int fd = connect_to(path);
+    FILE *stream = fd < 0 ? NULL : fdopen(fd, "r");
+    const int told = stream == NULL || !send_with_descriptor(fd, request, passed) ? -1 : report(stream, out);
+    if (stream != NULL)
+        fclose(stream);
+    return told < 0 ? no_answer(path) : told;
 }

@@ -4,6 +4,8 @@
 
 #include "vnf.h"
 
+#include <stdio.h>
+
 enum { MAX_CLIENTS = 8, REQUEST_BYTES = 1 << 17 };
 
 struct client {
@@ -26,5 +28,7 @@ struct client *control_accept(struct control *control);
 bool control_serve(struct client *client, struct vnf *vnf, uint64_t now_ns);
 /* The client: sends one request, prints the answer; the program's exit code (0 when the answer is ok). */
 int control_ask(const char *path, int words, char **word);
+/* The same for a whole line, with a descriptor that the program at `path` gets; the answer goes to `out`. */
+int control_pass(const char *path, char *request, int passed, FILE *out);
 
 #endif

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "control.h"
 #include "options.h"
+#include "relay.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -18,6 +19,7 @@ static const char usage_text[] =
     "usage: vnf (--config FILE | --config-base64 TEXT) [--control SOCKET] [--interface NAME] [--standby]\n"
     "       vnf ctl [--control SOCKET] REQUEST...      health | counters | configure [BASE64] | activate |\n"
     "                                              handover status | take | leave\n"
+    "       vnf relay [--control SOCKET]           a hand-over's stream on stdin and stdout; VNF_JOIN names the session\n"
     "       vnf --version\n";
 
 struct arguments {
@@ -173,24 +175,29 @@ static int run_vnf(const struct arguments *arguments)
     return 0;
 }
 
+static int usage(void)
+{
+    fputs(usage_text, stderr);
+    return EXIT_WRONG_INPUT;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments;
-    const bool client = argc > 1 && strcmp(argv[1], "ctl") == 0;
-    if (!parse_arguments(argc - client, argv + client, &arguments)) {
-        fputs(usage_text, stderr);
-        return EXIT_WRONG_INPUT;
-    }
+    const bool client = argc > 1 && strcmp(argv[1], "ctl") == 0, relay = argc > 1 && strcmp(argv[1], "relay") == 0;
+    const int verb = client || relay;
+    if (!parse_arguments(argc - verb, argv + verb, &arguments))
+        return usage();
     if (arguments.version) {
         puts("vnf " VNF_VERSION);
         return 0;
     }
-    const int first = optind + client;
+    const int first = optind + verb;
     if (client && first < argc)
         return control_ask(arguments.control_path, argc - first, argv + first);
-    if (client || first < argc || (arguments.config_path == NULL) == (arguments.config_base64 == NULL)) {
-        fputs(usage_text, stderr);
-        return EXIT_WRONG_INPUT;
-    }
-    return run_vnf(&arguments);
+    if (client || first < argc)
+        return usage();
+    if (relay)
+        return relay_run(arguments.control_path);
+    return (arguments.config_path == NULL) == (arguments.config_base64 == NULL) ? usage() : run_vnf(&arguments);
 }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import secrets
 import socket
 import stat
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -281,14 +285,58 @@ def example() -> str:
     return page.split("```python\n", 1)[1].split("```", 1)[0]
 
 
-def test_the_example_of_the_page_hands_its_state_over(network: None, run_dir: Path) -> None:
+@pytest.fixture
+def quota(run_dir: Path) -> Path:
+    """The example of the page as a program."""
     program = run_dir / "quota"
     for module in SDK.glob("*.py"):
         (run_dir / module.name).write_text(module.read_text())
     program.write_text(f"#!{sys.executable}\n{example()}")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    engine = ProcessEngine("page", {"here": ""}, run_dir / "control", binary=program)
-    rigs = []
+    return program
+
+
+def test_the_example_of_the_page_hands_its_state_over(network: None, run_dir: Path, quota: Path) -> None:
+    with quotas(quota, run_dir) as (first, second):
+        use_up(first, second)
+
+
+def test_the_example_is_introduced_through_relays_as_on_two_machines(network: None, run_dir: Path, quota: Path) -> None:
+    with quotas(quota, run_dir) as rigs, ExitStack() as stack:
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for rig, own in zip(rigs, ends, strict=True):
+            control = run_dir / "control" / rig.instance.name / "control.sock"
+            relay = subprocess.Popen(
+                [quota, "--control", control, "relay"], stdin=own.fileno(), stdout=own.fileno(), stderr=subprocess.PIPE,
+                env={**os.environ, "VNF_JOIN": f"name {'ab' * 32}"},
+            )  # fmt: skip
+            own.close()
+            stack.callback(relay.wait)
+            assert relay.stderr is not None
+            assert json.loads(stack.enter_context(relay.stderr).readline())["session"] == "name"
+            asked = subprocess.run([quota, "--control", control, "ctl", "handover", "status"], capture_output=True)
+            assert (json.loads(asked.stdout)["session"], asked.returncode) == ("name", 0)
+        use_up(*rigs)
+        rigs[0].ask("handover leave")
+
+
+def test_the_example_takes_its_configuration_from_the_command_line_and_refuses(run_dir: Path, quota: Path) -> None:
+    control = run_dir / "control.sock"
+    text = base64.b64encode(b"function quota\npackets 7\n").decode()
+    with subprocess.Popen([quota, "--config-base64", text, "--control", control]) as program:
+        assert wait_until(control.exists)
+        health = subprocess.run([quota, "--control", control, "ctl", "health"], capture_output=True, text=True)
+        wrong = subprocess.run([quota, "--control", control, "ctl", "dance"], capture_output=True, text=True)
+        program.terminate()
+    assert json.loads(health.stdout)["function"] == "quota"
+    assert (json.loads(wrong.stdout)["error"], wrong.returncode) == ("unknown request", 1)
+
+
+@contextmanager
+def quotas(quota: Path, run_dir: Path) -> Iterator[tuple[Rig, Rig]]:
+    """One that serves and one that stands by."""
+    engine = ProcessEngine("page", {"here": ""}, run_dir / "control", binary=quota)
+    rigs: list[Rig] = []
     try:
         for number, standby in enumerate((False, True)):
             spec = InstanceSpec(f"quota-{number}", "v", "quota", "here", "", 32, ("function quota", "packets 5"), {},
@@ -296,7 +344,7 @@ def test_the_example_of_the_page_hands_its_state_over(network: None, run_dir: Pa
             instance = engine.start(spec)
             rigs.append(Rig(wire_up(instance.pid, f"w{number}"), engine, instance))
             engine.wait_ready(instance, timeout_s=5)
-        use_up(*rigs)
+        yield rigs[0], rigs[1]
     finally:
         for one in rigs:
             one.wire.close()

@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 
 from controller.client import ControllerClient, Unreachable
-from tests.fakes.field import OPENFLOW_PORT, SWITCHES, Site, await_true, run
+from tests.fakes.field import OPENFLOW_PORT, SERVERS, SWITCHES, Site, await_true, run
 
 ROOT = Path(__file__).parents[2]
 LISTEN = "127.0.0.1:8080"
-MOVES = ("two", "one")
+MOVES = (("web1.firewall", "two"), ("web1.firewall", "one"), ("web1.monitor", "one"), ("web1.monitor", "two"))
 PAUSE_S = 0.004
 
 
@@ -123,13 +123,15 @@ def drive(site: Site, controller: subprocess.Popen[bytes]) -> dict[str, Any]:
             return False
 
     await_true(ready, 60, "the controller did not get ready")
-    found: dict[str, Any] = {"moves": []}
+    found: dict[str, Any] = {"moves": [], "counted": []}
     with Stream() as stream:
         await_true(lambda: len(stream.heard) > 50, 20, "no packet came")
         first = stream.heard[0]
-        for target in MOVES:
-            record = client.wait_migration(client.move("web1.firewall", target)["id"], timeout_s=40)
-            found["moves"].append([record["status"], record["error"]])
+        for vnf, target in MOVES:
+            counted = _counted(site)
+            record = client.wait_migration(client.move(vnf, target)["id"], timeout_s=40)
+            found["moves"].append([record["mode"], record["status"], record["error"]])
+            found["counted"].append([counted, _counted(site)])
             time.sleep(2.2)  # the port that was left rests
     found["stream"] = stream.summary() | {"before the first": first}
     found["containers"] = {name: _containers(site, name) for name in ("one", "two")}
@@ -139,8 +141,23 @@ def drive(site: Site, controller: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _containers(site: Site, server: str) -> list[str]:
-    engine = f"unix://{site.folder}/{server}/engine/docker.sock"
-    return run("docker", "-H", engine, "ps", "--format", "{{.Names}} {{.Networks}}").splitlines()
+    return _docker(site, server, "ps", "--format", "{{.Names}} {{.Networks}}").splitlines()
+
+
+def _counted(site: Site) -> int:
+    """Packets of the stream that the chain's monitor has counted in its life, wherever it is."""
+    [(server, name)] = [
+        (server, line.split()[0])
+        for server in SERVERS
+        for line in _containers(site, server)
+        if line.startswith("field-web1.monitor")
+    ]
+    counters = json.loads(_docker(site, server, "exec", name, "/vnf", "ctl", "counters"))
+    return max(int(flow["packets"]) for flow in counters["flows"])
+
+
+def _docker(site: Site, server: str, *command: str) -> str:
+    return run("docker", "-H", f"unix://{site.folder}/{server}/engine/docker.sock", *command)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +173,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.root
 @pytest.mark.slow
 def test_chain_flows_and_moves_lose_nothing(found: dict[str, Any]) -> None:
-    assert found["moves"] == [["done", ""], ["done", ""]]
+    assert found["moves"] == [["stateless", "done", ""]] * 2 + [["hand_over", "done", ""]] * 2
     stream = found["stream"]
     assert stream["sent"] > 500
     assert stream["lost"] <= stream["before the first"]  # what was sent before the way was open
@@ -165,9 +182,16 @@ def test_chain_flows_and_moves_lose_nothing(found: dict[str, Any]) -> None:
 
 @pytest.mark.root
 @pytest.mark.slow
+def test_state_goes_from_one_engine_to_the_other_and_back(found: dict[str, Any]) -> None:
+    for before, after in found["counted"]:
+        assert after >= before > 50
+
+
+@pytest.mark.root
+@pytest.mark.slow
 def test_each_vnf_has_the_cable_that_its_server_has(found: dict[str, Any]) -> None:
     assert [line.split()[0] for line in found["containers"]["one"]] == ["field-web1.firewall-3"]
-    assert [line.split()[0] for line in found["containers"]["two"]] == ["field-web1.monitor-1"]
+    assert [line.split()[0] for line in found["containers"]["two"]] == ["field-web1.monitor-3"]
     assert all(line.split()[1].startswith("cable") for lines in found["containers"].values() for line in lines)
 
 
