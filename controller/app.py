@@ -1,7 +1,8 @@
 """The Ryu application: hands what switches say to the runtime, nothing else.
 
 `vnftwin controller SCENARIO` gives it a runtime; `ryu-manager controller.app` lets it make its own from the
-environment: VNFTWIN_SCENARIO (a file or a shipped name), VNFTWIN_POLICY, VNFTWIN_LISTEN, VNFTWIN_JOURNAL.
+environment: VNFTWIN_SCENARIO (a file or a shipped name), VNFTWIN_POLICY, VNFTWIN_TWIN, VNFTWIN_MODE, VNFTWIN_LISTEN,
+VNFTWIN_JOURNAL, VNFTWIN_TOKEN.
 """
 
 from __future__ import annotations

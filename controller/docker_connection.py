@@ -16,16 +16,15 @@ _API_TIMEOUT_S = 30
 
 
 def engine_connection(url: str, tls: str = "") -> Callable[[], DockerClient]:
-    """What makes a client for an engine. InputError where `tls` (a folder) lacks ca.pem, cert.pem or key.pem."""
+    """What makes a client for an engine. InputError where `tls` (a folder) lacks ca.pem, cert.pem or key.pem, and for
+    `ssh://` where threads are green ones: the SDK's SSH has a thread of its own, and callers in others wait for it.
+    """
     config = _tls_config(Path(tls)) if tls else False
+    if url.startswith("ssh://") and eventlet.patcher.is_monkey_patched("thread"):
+        raise InputError(f"{url} needs threads of the system's: start `vnftwin controller`, or our own `ryu-manager`")
 
     def connect() -> DockerClient:
-        # The SDK's own SSH needs threads of its own, which a cooperative `threading` (ryu-manager) does not give: there
-        # the ssh program is run for each call, 0.4 s unless ~/.ssh/config has it keep its connections (ControlMaster).
-        cooperative = url.startswith("ssh://") and eventlet.patcher.is_monkey_patched("thread")
-        return DockerClient(
-            base_url=url, version="auto", timeout=_API_TIMEOUT_S, tls=config, use_ssh_client=cooperative
-        )  # fmt: skip
+        return DockerClient(base_url=url, version="auto", timeout=_API_TIMEOUT_S, tls=config)
 
     return connect
 

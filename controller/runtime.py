@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import secrets
@@ -19,6 +20,7 @@ import eventlet.tpool
 from agent.a2c_policy import named_policy
 from agent.decision import Policy
 from controller.beats import Beats
+from controller.cli_types import address
 from controller.containers import ContainerEngine
 from controller.descriptions import Descriptions
 from controller.engines import engine_image, open_engine
@@ -183,22 +185,36 @@ def serve(scenario: Scenario, options: RuntimeOptions) -> int:
 
 
 def runtime_from_environment() -> Runtime:
-    """For `ryu-manager controller.app`. InputError when VNFTWIN_SCENARIO is not set or not sound."""
+    """For `ryu-manager controller.app`. InputError when VNFTWIN_SCENARIO is not set, or what is set is not sound."""
     from twin.scenario_file import load_scenario
 
     set_up_logs(sys.stderr)
     name = os.environ.get("VNFTWIN_SCENARIO")
     if not name:
         raise InputError("set VNFTWIN_SCENARIO to a scenario file before ryu-manager controller.app")
-    host, _, port = os.environ.get("VNFTWIN_LISTEN", "127.0.0.1:8080").rpartition(":")
-    token = os.environ.get("VNFTWIN_TOKEN", "")
-    if needs_token(host) and not token:
-        raise InputError(f"listening on {host} needs a bearer token: set VNFTWIN_TOKEN")
-    journal = Path(os.environ.get("VNFTWIN_JOURNAL", "vnftwin-journal.db"))
-    policy = os.environ.get("VNFTWIN_POLICY", "")
-    twin = os.environ.get("VNFTWIN_TWIN", "")
-    options = RuntimeOptions(policy=policy, twin=twin, listen=(host, int(port)), journal=journal, token=token)
+    options = options_of(os.environ)
+    if needs_token(options.listen[0]) and not options.token:
+        raise InputError(f"listening on {options.listen[0]} needs a bearer token: set VNFTWIN_TOKEN")
     return Runtime(load_scenario(name), options)
+
+
+def options_of(environment: Mapping[str, str]) -> RuntimeOptions:
+    """What VNFTWIN_POLICY, _TWIN, _MODE, _LISTEN, _JOURNAL and _TOKEN say. InputError for no address and no mode."""
+
+    def said(name: str, otherwise: str = "") -> str:
+        return environment.get(f"VNFTWIN_{name}") or otherwise
+
+    mode = said("MODE", "auto")
+    if mode not in tuple(Mode):
+        raise InputError(f"VNFTWIN_MODE: {mode!r} is not one of {', '.join(Mode)}")
+    try:
+        listen = address(said("LISTEN", "127.0.0.1:8080"))
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"VNFTWIN_LISTEN: {error}") from None
+    journal = Path(said("JOURNAL", "vnftwin-journal.db"))
+    return RuntimeOptions(
+        policy=said("POLICY"), twin=said("TWIN"), mode=mode, listen=listen, journal=journal, token=said("TOKEN")
+    )
 
 
 def _engines(scenario: Scenario, control_root: Path) -> Mapping[str, ContainerEngine]:

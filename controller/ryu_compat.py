@@ -7,7 +7,8 @@
 5. Launchers: `Manager` within a process of ours, `main` as the `ryu-manager` command.
 
 Importing this module applies 1 to 4. `python -m controller.ryu_compat controller.app` is what `ryu-manager
-controller.app` does; the distribution installs `main` under that name too, in place of Ryu's own script.
+controller.app` does; the distribution installs `main` under that name too, in place of Ryu's own script. With our app
+it leaves the standard library as it is; with others' alone it patches it, as Ryu's does.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ __all__ = [
 
 log = logging.getLogger("vnftwin.ryu")
 OFP_VERSION = ofproto_v1_3.OFP_VERSION
+OUR_APP = "controller.app"
 STOP_POLL_S = 0.1  # a signal handler may not wake green threads, so a stop is looked for this often
 _handler_errors: Counter[str] = Counter()
 Handler = TypeVar("Handler", bound=Callable[..., None])
@@ -266,13 +268,22 @@ def _check_port(host: str, port: int) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """The `ryu-manager` command, repaired; its REST server listens on loopback unless told otherwise."""
-    from ryu.cmd import manager  # patches the standard library when imported
+    words = list(sys.argv[1:] if args is None else args)
+    if any(OUR_APP in word for word in words):
+        hub.patch = _patch_nothing
+    from ryu.cmd import manager  # patches the standard library when imported, and once more in `main`
 
     cfg.CONF.set_default("wsapi_host", "127.0.0.1")
     try:
-        manager.main(args=None if args is None else list(args), prog="ryu-manager")
+        manager.main(args=words, prog="ryu-manager")
     except VnftwinError as error:
         sys.exit(f"ryu-manager: {error}")
+
+
+def _patch_nothing(**_what: bool) -> None:
+    """Instead of `eventlet.monkey_patch`. Ours calls container engines in threads of the system's, and there locks and
+    events that only switch green threads never wake: paramiko, which keeps a thread of its own, then waits for ever.
+    """
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""`vnftwin controller` alone on switches and servers that exist: no emulator, a hand-written scenario, remote engines.
+"""The controller alone on switches and servers that exist: no emulator, a hand-written scenario, remote engines.
 
-Run as a program (`... lab DIR`, in fresh namespaces) this file builds the site of `tests.fakes.field`, qualifies its
-switches, starts the controller and moves a VNF to and fro under traffic. What was found comes out as JSON.
+Run as a program (`... lab DIR`, in fresh namespaces) this file builds the site of `tests.fakes.field`, starts
+`ryu-manager controller.app`, then `vnftwin controller`, which takes over what is there, and moves a VNF to and fro
+under traffic with each. What was found comes out as JSON.
 """
 
 from __future__ import annotations
@@ -86,30 +87,43 @@ def _socket_in(namespace: str, port: int) -> socket.socket:
     return made
 
 
-def vnftwin(site: Site, *words: str) -> list[str]:
-    return [sys.executable, "-m", "controller.cli", *words]
+def ryu_manager(site: Site) -> tuple[list[str], dict[str, str]]:
+    """The command as Ryu's users start it, and its environment."""
+    pki = site.folder / "pki" / "controller"
+    settings = {"SCENARIO": site.scenario, "POLICY": "stay", "LISTEN": LISTEN, "JOURNAL": site.folder / "journal.db"}
+    return [
+        sys.executable, "-m", "controller.ryu_compat", "--ofp-listen-host", "127.0.0.1",
+        "--ofp-ssl-listen-port", str(OPENFLOW_PORT), "--ctl-privkey", str(pki / "key.pem"),
+        "--ctl-cert", str(pki / "cert.pem"), "--ca-certs", str(pki / "ca.pem"), "controller.app",
+    ], {f"VNFTWIN_{name}": str(value) for name, value in settings.items()}  # fmt: skip
+
+
+def vnftwin_controller(site: Site) -> tuple[list[str], dict[str, str]]:
+    return [
+        sys.executable, "-m", "controller.cli", "controller", str(site.scenario), "--policy", "stay",
+        "--mode", "manual", "--listen", LISTEN, "--openflow", f"127.0.0.1:{OPENFLOW_PORT}",
+        "--openflow-tls", str(site.folder / "pki" / "controller"), "--journal", str(site.folder / "journal.db"),
+    ], {}  # fmt: skip
 
 
 def explore(site: Site) -> dict[str, Any]:
-    environment = {**os.environ, "HOME": str(site.home)}
-    log = (site.folder / "controller.log").open("wb")
     site.connect_switches()
-    began = time.monotonic()
-    controller = subprocess.Popen(
-        vnftwin(site, "controller", str(site.scenario), "--policy", "stay", "--mode", "manual", "--listen", LISTEN,
-                "--openflow", f"127.0.0.1:{OPENFLOW_PORT}", "--openflow-tls", str(site.folder / "pki" / "controller"),
-                "--journal", str(site.folder / "journal.db"), "--control", str(site.folder / "control")),
-        env=environment, stdout=log, stderr=log,
-    )  # fmt: skip
-    try:
-        return drive(site, controller) | {"seconds": round(time.monotonic() - began, 1)}
-    except BaseException:
-        sys.stderr.write((site.folder / "controller.log").read_text()[-4000:])
-        raise
-    finally:
-        controller.send_signal(signal.SIGTERM)
-        controller.wait(20)
-        log.close()
+    return {start.__name__: run_one(site, *start(site)) for start in (ryu_manager, vnftwin_controller)}
+
+
+def run_one(site: Site, command: list[str], settings: dict[str, str]) -> dict[str, Any]:
+    path, began = site.folder / "controller.log", time.monotonic()
+    environment = {**os.environ, "HOME": str(site.home), **settings}
+    with path.open("wb") as log:
+        controller = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            return drive(site, controller) | {"seconds": round(time.monotonic() - began, 1)}
+        except BaseException:
+            sys.stderr.write(path.read_text()[-4000:])
+            raise
+        finally:
+            controller.send_signal(signal.SIGTERM)
+            controller.wait(20)
 
 
 def drive(site: Site, controller: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -172,9 +186,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.root
 @pytest.mark.slow
-def test_chain_flows_and_moves_lose_nothing(found: dict[str, Any]) -> None:
-    assert found["moves"] == [["stateless", "done", ""]] * 2 + [["hand_over", "done", ""]] * 2
-    stream = found["stream"]
+@pytest.mark.parametrize("start", [ryu_manager.__name__, vnftwin_controller.__name__])
+def test_chain_flows_and_moves_lose_nothing(found: dict[str, Any], start: str) -> None:
+    assert found[start]["moves"] == [["stateless", "done", ""]] * 2 + [["hand_over", "done", ""]] * 2
+    stream = found[start]["stream"]
     assert stream["sent"] > 500
     assert stream["lost"] <= stream["before the first"]  # what was sent before the way was open
     assert stream["extra"] == 0
@@ -182,17 +197,20 @@ def test_chain_flows_and_moves_lose_nothing(found: dict[str, Any]) -> None:
 
 @pytest.mark.root
 @pytest.mark.slow
-def test_state_goes_from_one_engine_to_the_other_and_back(found: dict[str, Any]) -> None:
-    for before, after in found["counted"]:
+@pytest.mark.parametrize("start", [ryu_manager.__name__, vnftwin_controller.__name__])
+def test_state_goes_from_one_engine_to_the_other_and_back(found: dict[str, Any], start: str) -> None:
+    for before, after in found[start]["counted"]:
         assert after >= before > 50
 
 
 @pytest.mark.root
 @pytest.mark.slow
-def test_each_vnf_has_the_cable_that_its_server_has(found: dict[str, Any]) -> None:
-    assert [line.split()[0] for line in found["containers"]["one"]] == ["field-web1.firewall-3"]
-    assert [line.split()[0] for line in found["containers"]["two"]] == ["field-web1.monitor-3"]
-    assert all(line.split()[1].startswith("cable") for lines in found["containers"].values() for line in lines)
+@pytest.mark.parametrize(("start", "instance"), [(ryu_manager.__name__, 3), (vnftwin_controller.__name__, 5)])
+def test_each_vnf_has_the_cable_that_its_server_has(found: dict[str, Any], start: str, instance: int) -> None:
+    containers = found[start]["containers"]  # the second controller has taken over what the first one left
+    assert [line.split()[0] for line in containers["one"]] == [f"field-web1.firewall-{instance}"]
+    assert [line.split()[0] for line in containers["two"]] == [f"field-web1.monitor-{instance}"]
+    assert all(line.split()[1].startswith("cable") for lines in containers.values() for line in lines)
 
 
 def main(_word: str, folder: str) -> None:

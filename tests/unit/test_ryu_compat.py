@@ -213,6 +213,23 @@ def test_ryu_manager_runs_an_app(command: tuple[str, ...]) -> None:
         link.close()
 
 
+@pytest.mark.parametrize(("app", "patched"), [("controller.app", False), ("tests.nothing", True)])
+def test_threads_stay_those_of_the_system_for_our_app_alone(app: str, patched: bool) -> None:
+    """Container engines are called in them (docs/steering.md); other apps count on what Ryu's own command does."""
+    script = (
+        "import sys, eventlet.patcher\nfrom controller.ryu_compat import main\n"
+        "try: main(sys.argv[1:])\nexcept (SystemExit, ImportError) as error: print(error)\n"
+        "print(eventlet.patcher.is_monkey_patched('thread'), eventlet.patcher.is_monkey_patched('socket'))"
+    )
+    bare = {name: value for name, value in os.environ.items() if name != "VNFTWIN_SCENARIO"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, app], cwd=ROOT, env=bare, capture_output=True, text=True, timeout=60
+    )
+    *_, why, found = done.stdout.splitlines()
+    assert found == f"{patched} {patched}", done.stderr
+    assert ("set VNFTWIN_SCENARIO" in why) is not patched
+
+
 def test_plain_ryu_does_not_start_here() -> None:
     """The reason for the shim; when this fails, Ryu or eventlet has changed and the shim may go."""
     done = subprocess.run(
