@@ -11,7 +11,7 @@ import numpy as np
 
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
-from controller.records import MigrationRecord, Mode, Refused
+from controller.records import DecisionRecord, MigrationRecord, Mode, Observed, Refused
 from controller.service import Service
 from controller.topology import topology
 from twin.samples import Quantity
@@ -188,11 +188,20 @@ class Descriptions:
     def _proposals(self) -> list[dict[str, object]]:
         return [proposal.as_json() for proposal in self._loop.proposals.all]
 
-    def _decisions(self) -> list[dict[str, Any]]:
-        return [record.as_json() for record in self._loop.decisions]
+    def _decisions(self) -> list[Mapping[str, object]]:
+        return [self.decision(record) for record in self._loop.decisions]
 
     def _migrations(self) -> list[Mapping[str, object]]:
         return [self.migration(record) for record in self._service.migrations.records.values()]
+
+    def decision(self, record: DecisionRecord) -> Mapping[str, object]:
+        observed = self.observed(record)
+        return {**record.as_json(), "observed": asdict(observed) if observed else None}
+
+    def observed(self, record: DecisionRecord) -> Observed | None:
+        """What came of the move that a decision led to, as that one's record says."""
+        move = self._service.migrations.records.get(record.migration)
+        return move.observed if move else None
 
     def migration(self, record: MigrationRecord) -> Mapping[str, object]:
         return {**record.as_json(), "run_s": record.requested_s - self._service.started_s}

@@ -112,7 +112,7 @@ class Migrations:
         self._expect(record, died=died)
         self.records[record.id] = record
         self.busy.add(self.chain_of(vnf).id)  # from the request on, so that no second one slips in between
-        self._write(record)
+        self.keep(record)
         self._forget_old()
         with self.told_of(record):
             log.info("migration of %s from %s to %s: %s", vnf, source, target, reason, extra=_fields(record))
@@ -178,7 +178,7 @@ class Migrations:
     def _run(self, record: MigrationRecord) -> None:
         chain = self.chain_of(record.vnf)
         record.status = MigrationStatus.RUNNING
-        self._write(record)
+        self.keep(record)
         record.observed_delay_before_ms = self.around.chain_delay_ms(chain.id)
         before = self.probes.counts(chain.id)
         with self.changing(chain.id):
@@ -192,7 +192,7 @@ class Migrations:
         record.probes_lost = after.lost - before.lost - (after.late - before.late)
         self.shell.sleep(self.scenario.period_s / 2)
         record.observed_delay_after_ms = self.around.chain_delay_ms(chain.id)
-        self._write(record)
+        self.keep(record)
         observed = ("observed_delay_before_ms", "observed_delay_after_ms", "probes_lost", "silence_ms")
         log.info("observed of %s", record.id, extra={name: getattr(record, name) for name in observed})
 
@@ -202,7 +202,7 @@ class Migrations:
         if status is MigrationStatus.DONE:
             self.moved_at_s[record.vnf] = record.ended_s
         self.counts[status.value] += 1
-        self._write(record)
+        self.keep(record)
         said = {**_fields(record), "status": status.value, "took_ms": round(record.took_ms, 1), "error": error}
         level = logging.INFO if status is MigrationStatus.DONE else logging.WARNING
         log.log(level, "migration %s %s%s", record.id, status.value, f": {error}" if error else "", extra=said)
@@ -287,7 +287,7 @@ class Migrations:
     def chain_of(self, vnf: str) -> ServiceChain:
         return self.scenario.chain(self.scenario.vnf(vnf).chain)
 
-    def _write(self, record: MigrationRecord) -> None:
+    def keep(self, record: MigrationRecord) -> None:
         self.journal.put_migration(record.id, record.requested_s, record.key, record.as_json())
 
     def _forget_old(self) -> None:

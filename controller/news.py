@@ -12,13 +12,13 @@ from typing import TypeVar
 from controller.descriptions import Descriptions, finite
 from controller.feed import Feed
 from controller.loop import Loop
-from controller.records import MigrationRecord
+from controller.records import MigrationRecord, Observed
 from controller.service import Service
 
 LOOK_S = 0.1
 HISTORY_KEPT = 1800  # readings: half an hour, one a second
 LISTED = 200  # decisions, migrations and proposals that a page begins with
-OPEN_LOOKED_AT = 40  # migrations at the end of the list; older ones change no more
+OPEN_LOOKED_AT = 40  # decisions and migrations at the end of their lists; older ones change no more
 COLUMNS = (
     "run_s", "delay_ms", "expected_delay_ms", "stay_delay_ms", "advised_delay_ms",
     "power_w", "expected_power_w", "stay_power_w", "advised_power_w",
@@ -32,7 +32,8 @@ class News:
     def __init__(self, feed: Feed, service: Service, loop: Loop, descriptions: Descriptions) -> None:
         self._feed, self._service, self._loop, self._said = feed, service, loop, descriptions
         self.history: deque[tuple[float | None, ...]] = deque(maxlen=HISTORY_KEPT)
-        self._read_s, self._decided = -1.0, 0
+        self._read_s = -1.0
+        self._decisions: dict[int, Observed | None] = {}
         self._migrations: dict[str, tuple[object, ...]] = {}
         self._proposals: object = None
         self._mode = loop.mode.value
@@ -51,7 +52,7 @@ class News:
             "reading": self.reading(),
             "columns": COLUMNS,
             "history": list(self.history),
-            "decisions": [record.as_json() for record in _last(self._loop.decisions, LISTED)],
+            "decisions": [self._said.decision(record) for record in _last(self._loop.decisions, LISTED)],
             "migrations": [self._said.migration(record) for record in self._migration_records(LISTED)],
             "proposals": self._said.describe("proposals")[-LISTED:],
         }
@@ -82,10 +83,12 @@ class News:
         self._mode = mode
 
     def _look_at_decisions(self) -> None:
-        new = [record for record in _last(self._loop.decisions, LISTED) if record.id > self._decided]
-        for record in new:
-            self._feed.publish("decision", record.as_json)
-        self._decided = max([self._decided, *(record.id for record in new)])
+        seen: dict[int, Observed | None] = {}
+        for record in _last(self._loop.decisions, OPEN_LOOKED_AT):
+            seen[record.id] = observed = self._said.observed(record)
+            if record.id not in self._decisions or self._decisions[record.id] != observed:
+                self._feed.publish("decision", lambda r=record: self._said.decision(r))  # type: ignore[misc]
+        self._decisions = seen
 
     def _look_at_migrations(self) -> None:
         seen: dict[str, tuple[object, ...]] = {}
@@ -125,7 +128,9 @@ class News:
 def _mark(record: MigrationRecord) -> tuple[object, ...]:
     """What changes of a migration while it goes on, and a while after."""
     took_ms = record.steps[-1].took_ms if record.steps else 0.0
-    return (record.status, len(record.steps), took_ms, record.observed_delay_after_ms, record.probes_lost)
+    return (
+        record.status, len(record.steps), took_ms, record.observed_delay_after_ms, record.observed, record.probes_lost
+    )  # fmt: skip
 
 
 def _rounded(value: float) -> float | None:

@@ -54,7 +54,7 @@ def _all(kind: Schema, *names: str) -> dict[str, Schema]:
 
 
 _QUANTILES = closed({"count": COUNT, **_all(NUMBER, "p50", "p99")})
-_EFFECT = ("delay_now_ms", "delay_after_ms", "power_now_w", "power_after_w")
+_PREDICTION = ("delay_now_ms", "delay_after_ms", "power_now_w", "power_after_w")
 _CHAIN = closed({
     "id": TEXT, **_all(array(TEXT), "vnfs", "modes", "servers"), "path": array(array(TEXT)),
     **_all(NUMBER, "offered_mbps", "max_delay_ms", "loss"),
@@ -72,14 +72,16 @@ _LINK = closed({
 _DECISION = closed({
     "id": COUNT, **_all(NUMBER, "at_s", "run_s", "took_ms"), "decision": one_of(("move", "stay")),
     **_all(TEXT, "reason", "policy", "vnf", "target", "migration"), "allowed": YES_NO,
-    "prediction": maybe(reference("Prediction")),
+    "prediction": maybe(reference("Prediction")), "observed": maybe(reference("Observed")),
 })  # fmt: skip
+_OBSERVED = closed(_all(MAYBE, "delay_before_ms", "delay_after_ms", "power_before_w", "power_after_w"))
 _STEP = closed({"name": TEXT, **_all(NUMBER, "started_s", "took_ms"), "undone": YES_NO})
 _MIGRATION = closed({
     **_all(TEXT, "id", "vnf", "source", "target", "reason", "error", "mode", "may_lose", "decision"),
     "status": one_of(MigrationStatus), **_all(NUMBER, "requested_s", "run_s", "state_mb", "took_ms"),
     "key": maybe(TEXT), "steps": array(_STEP), "predicted": maybe(reference("Prediction")),
     **_all(MAYBE, "observed_delay_before_ms", "observed_delay_after_ms", "silence_ms", "ended_s"),
+    "observed": maybe(reference("Observed")),
     "probes_lost": {"type": "integer"}, "expected": maybe(reference("MoveEstimate")), "recovered": YES_NO,
 })  # fmt: skip
 _STATE = closed({
@@ -134,9 +136,10 @@ SCHEMAS: dict[str, Schema] = {
     "Twin": closed({
         "name": TEXT, "learned": YES_NO, "slots": COUNT, **_all(table(NUMBER), "error_ratio", "hold_out"),
     }),
-    "Prediction": closed(_all(MAYBE, *_EFFECT)),
+    "Observed": _OBSERVED,
+    "Prediction": closed(_all(MAYBE, *_PREDICTION)),
     "WhatIf": closed({
-        **_all(TEXT, "vnf", "target", "mode", "reason"), **_all(MAYBE, *_EFFECT), "allowed": YES_NO,
+        **_all(TEXT, "vnf", "target", "mode", "reason"), **_all(MAYBE, *_PREDICTION), "allowed": YES_NO,
         "move": maybe(reference("MoveEstimate")),
     }),
     "MoveEstimate": closed({"mode": TEXT, **_all(NUMBER, "whole_s", "silence_ms", "packets_at_risk"), "moves": COUNT}),

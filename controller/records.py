@@ -57,9 +57,25 @@ class StepRecord:
     undone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What came of a move: the network's mean delay and power before and after it (`controller.effects`).
+
+    Delay is measured, power modelled, as in `Prediction`; None where nothing was read, or not yet.
+    """
+
+    delay_before_ms: float | None = None
+    delay_after_ms: float | None = None
+    power_before_w: float | None = None
+    power_after_w: float | None = None
+
+
 @dataclass(slots=True)
 class MigrationRecord:
-    """One migration from request to its end; the predicted and the observed effect stand side by side."""
+    """One migration from request to its end; the predicted and the observed effect stand side by side.
+
+    `observed_delay_...` are its chain's own, `observed` is of the whole network, as `predicted` is.
+    """
 
     id: str
     vnf: str
@@ -72,6 +88,7 @@ class MigrationRecord:
     key: str | None = None
     steps: list[StepRecord] = field(default_factory=list)
     predicted: Prediction | None = None
+    observed: Observed | None = None
     observed_delay_before_ms: float | None = None
     observed_delay_after_ms: float | None = None
     probes_lost: int = 0
@@ -105,6 +122,7 @@ class MigrationRecord:
         expected = values.get("expected")
         values["expected"] = MoveEstimate(**expected) if expected else None
         values["predicted"] = Prediction(**values["predicted"]) if values["predicted"] else None
+        values["observed"] = Observed(**values["observed"]) if values.get("observed") else None
         return MigrationRecord(**values)
 
 

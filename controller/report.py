@@ -16,6 +16,8 @@ from rich.table import Table
 
 from controller.run import RunRecord
 
+MOVES_SHOWN = 20
+
 
 def weighted_delay_ms(record: RunRecord) -> float:
     """Mean one-way delay over all received packets of a run: the traffic-weighted mean over its chains."""
@@ -28,6 +30,8 @@ def print_report(console: Console, records: Sequence[RunRecord]) -> None:
     """The table of the first record; with others, every policy side by side."""
     main = records[0]
     console.print(chains_table(main, _baseline(records)))
+    if any(move["status"] == "done" for move in main.migrations):
+        console.print(moves_table(main))
     if len(records) > 1:
         console.print(policies_table(records))
     console.print(_facts(main), highlight=False, soft_wrap=True)
@@ -46,6 +50,28 @@ def chains_table(record: RunRecord, baseline: RunRecord | None) -> Table:
             str(row["duplicated"]), str(row["reordered"]),
         )  # fmt: skip
     return table
+
+
+def moves_table(record: RunRecord) -> Table:
+    """What the first moves were expected to bring, beside what came of them (docs/page.md, "Decisions")."""
+    done = [move for move in record.migrations if move["status"] == "done"]
+    table = Table("at", "VNF", "to", "took ms", "delay predicted", "observed", "power predicted", "observed")
+    table.title = "Moves: mean delay in ms, measured, and power in W, modelled, before and after"
+    table.caption = f"the first {MOVES_SHOWN} of {len(done)}" if len(done) > MOVES_SHOWN else None
+    for move in done[:MOVES_SHOWN]:
+        predicted, observed = move.get("predicted") or {}, move.get("observed") or {}
+        table.add_row(
+            f"{move['run_s'] - record.traffic_began_s:.0f} s", move["vnf"], move["target"], f"{move['took_ms']:.0f}",
+            _pair(predicted, "delay_now_ms", "delay_after_ms", 1),
+            _pair(observed, "delay_before_ms", "delay_after_ms", 1),
+            _pair(predicted, "power_now_w", "power_after_w", 0),
+            _pair(observed, "power_before_w", "power_after_w", 0),
+        )  # fmt: skip
+    return table
+
+
+def _pair(values: Mapping[str, Any], before: str, after: str, digits: int) -> str:
+    return " → ".join("–" if values.get(name) is None else f"{values[name]:.{digits}f}" for name in (before, after))
 
 
 def policies_table(records: Sequence[RunRecord]) -> Table:

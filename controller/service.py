@@ -17,6 +17,7 @@ from controller.accounts import Accounts
 from controller.barrier_times import BarrierTimes
 from controller.chain_keeper import ChainKeeper, Network
 from controller.discovery import DiscoveryEvent, EndpointMoved, LinkDown, LinkUp, SwitchJoined
+from controller.effects import Effects
 from controller.executor import Executor, Shell
 from controller.host_watch import HostWatch, Spawn
 from controller.hosts import Hosts
@@ -65,12 +66,12 @@ class Service:
         modes = Modes(scenario, self.keeper, hosts.hand_over_lack, hosts.checkpoint_lack)
         executor = Executor(self.switchboard, hosts, shell, self.prover)
         self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around, modes)
-        self.counters, self.book, self.reconciler = Counters(), RuleBook(), Reconciler()
+        self.effects, self.reconciler = Effects(self.migrations.keep), Reconciler()
+        self.counters, self.book = Counters(), RuleBook()
         self.state: NetworkState | None = None
         self.set_up_done, self.started_s = False, shell.clock()
-        self._retry_at_s: dict[str, float] = {}
+        self._retry_at_s, self._up_since_s = dict[str, float](), dict[str, float]()
         self._told: dict[str, str] = {}
-        self._up_since_s: dict[str, float] = {}
         self.barriers, self._port_polls = BarrierTimes(self.switchboard, shell, telemetry.discovery), PortPolls()
         self.watch = HostWatch(
             scenario, hosts, self.keeper, self.migrations, telemetry, shell, spawn, self._tell,
@@ -154,8 +155,7 @@ class Service:
 
     def not_ready(self) -> str:
         """What is still waited for before packets can flow; '' when ready."""
-        missing = [s.id for s in self.scenario.switches if not self.switchboard.is_connected(s.id)]
-        if missing:
+        if missing := [s.id for s in self.scenario.switches if not self.switchboard.is_connected(s.id)]:
             return f"switches {', '.join(missing)}"
         if not self.set_up_done:
             return "VNF instances"
@@ -170,6 +170,7 @@ class Service:
             self.scenario, self.telemetry.discovery, self.switchboard, self.hosts, self.migrations, self.watch,
             self.shell, self.book,
         ).run()  # fmt: skip
+        self.effects.before_us = frozenset(self.migrations.records)
         self.set_up_done = True
 
     def beat(self) -> None:
@@ -204,8 +205,6 @@ class Service:
             if chain.id not in self.migrations.busy and now_s >= self._retry_at_s.get(chain.id, 0.0):
                 self._adjust(chain.id)
 
-    # ---- within
-
     def routes(self) -> Routes:
         """Lowest-delay routes over the links that are up now."""
         missing = set(self.missing_links())
@@ -216,8 +215,8 @@ class Service:
         """Measured delays of the links that have been up long enough, the configured ones of the others."""
         if self.state is None:
             return self.router.configured_ms
-        oldest_s = self.shell.clock() - DELAYS_COUNT_AFTER_S
-        known = np.array([self._up_since_s.get(link.id, np.inf) < oldest_s for link in self.scenario.links])
+        old_s = self.shell.clock() - DELAYS_COUNT_AFTER_S
+        known = np.array([self._up_since_s.get(link.id, np.inf) < old_s for link in self.scenario.links])
         return np.where(known, self.state.link_delay_ms, self.router.configured_ms)
 
     def _adjust(self, chain_id: str) -> None:
@@ -253,7 +252,7 @@ class Service:
         self.journal.add_samples(samples)
         self.state = self.builder.build(now_s)
         if self.set_up_done:
-            self.accounts.take(self.state, self.routes())
+            self.effects.take(self.accounts.take(self.state, self.routes()), self.migrations.records.values())
 
     def _reconcile(self, switch: str, counters: Sequence[FlowCounters]) -> None:
         """Compares what a switch has with what it should have, and mends the difference."""

@@ -19,7 +19,21 @@ const modes = new ModeSwitch(by("modes"), say);
 const whatIf = new WhatIf(by("whatif"), model, { said: say, marked: (what) => map.mark(what) });
 const advice = new ProposalCard(by("advice"), model, say);
 let connected = false;
-let due = false;
+
+const BUDGET_MS = 6; // of a frame: what is left then is drawn in the next ones
+const PARTS = [
+  () => headline(model, connected),
+  () => modes.show(model.reading.state.mode),
+  ...map.parts(),
+  () => chains.update(),
+  () => tiles(by("tiles"), model),
+  () => twinError(by("twin"), model),
+  ...curves.map((curve) => () => curve.update(model)),
+  () => timeline.update(),
+  () => advice.update(),
+  () => whatIf.update(),
+];
+let undrawn = []; // parts that have not shown the newest event yet
 
 follow("/api/v1/events", told, (state) => {
   connected = state === "open";
@@ -28,11 +42,14 @@ follow("/api/v1/events", told, (state) => {
 });
 
 function told(kind, body) {
+  const { topology } = model;
   model.take(kind, body);
-  if (kind === "snapshot") begin();
-  if (due) return;
-  due = true; // however many events come at once, the page is drawn once
-  requestAnimationFrame(draw);
+  if (model.topology !== topology) begin();
+  if (!model.topology || !model.reading.state) return;
+  document.body.classList.toggle("advising", model.reading.state.mode === "advise");
+  if (!undrawn.length) requestAnimationFrame(draw);
+  // however many events come at once, each part is drawn once; those that wait already come first
+  undrawn = [...undrawn, ...PARTS.filter((part) => !undrawn.includes(part))];
 }
 
 function begin() {
@@ -43,20 +60,15 @@ function begin() {
   map.arrange();
 }
 
+/** As many parts as there is time for in this frame, one at least. */
 function draw() {
-  due = false;
-  if (!model.topology || !model.reading.state) return;
-  headline(model, connected);
-  modes.show(model.reading.state.mode);
-  document.body.classList.toggle("advising", model.reading.state.mode === "advise");
-  map.update();
-  tiles(by("tiles"), model);
-  twinError(by("twin"), model);
-  chains.update();
-  for (const curve of curves) curve.update(model);
-  timeline.update();
-  advice.update();
-  whatIf.update();
+  const until = performance.now() + BUDGET_MS;
+  try {
+    do undrawn.shift()();
+    while (undrawn.length && performance.now() < until);
+  } finally {
+    if (undrawn.length) requestAnimationFrame(draw); // a part that fails holds up none of the others
+  }
 }
 
 /** One line for a person, read out by screen readers, gone after a while. */

@@ -47,6 +47,7 @@ export class NetworkMap {
     this.root.classList.toggle("dense", !this.size.text);
     this.hues = new Map(chains.map((chain, i) => [chain.id, hue(i)]));
     this.vnfs = new Map(chains.flatMap((c) => c.vnfs.map((v) => [v.id, { ...v, chain: c.id }])));
+    this.chains = new Map(chains.map((chain) => [chain.id, chain]));
     if (this.placed?.switches !== switches) this.placed = { switches, points: placeSwitches(switches, links) };
     this.#place();
     for (const layer of Object.values(this.layers)) layer.replaceChildren();
@@ -85,7 +86,7 @@ export class NetworkMap {
     for (const link of this.model.topology.links) {
       const [a, b] = [this.at.get(link.a), this.at.get(link.b)];
       const line = svg("line", { x1: a[0], y1: a[1], x2: b[0], y2: b[1], class: "link" }, svg("title"));
-      this.links.set(link.id, line);
+      this.links.set(link.id, { line, look: "link", said: "" });
       this.layers.links.append(line);
     }
   }
@@ -130,7 +131,8 @@ export class NetworkMap {
       const choose = () => this.chosen({ server: server.id });
       node.addEventListener("click", choose);
       node.addEventListener("keydown", (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), choose()));
-      this.servers.set(server.id, { node, width: bar.width, chips: "" });
+      const [cpu, title, value] = [".cpu", "title", ".value"].map((part) => node.querySelector(part));
+      this.servers.set(server.id, { node, cpu, title, value, width: bar.width, chips: "", said: "", chosen: false });
       this.layers.servers.append(node);
     }
   }
@@ -147,58 +149,52 @@ export class NetworkMap {
       }
       this.layers.access.append(access);
       this.layers.endpoints.append(node);
-      this.endpoints.set(endpoint.id, { node, access, at: null, on: "" });
+      this.endpoints.set(endpoint.id, { node, access, home: endpoint.at, at: null, on: "" });
     }
   }
 
-  /** Shows the newest reading. */
-  update() {
-    if (!this.at || !this.model.reading.state) return;
-    this.#updateLinks();
-    this.#updateServers();
-    this.#updateEndpoints();
-    this.#updateWays();
-    this.moves.update();
+  /** What shows the newest reading, piece by piece: a large network must not take a long frame. */
+  parts() {
+    const parts = [() => this.#updateLinks(), () => this.#updateServers(), () => this.#updateEndpoints(), () => this.#updateWays(), () => this.moves.update()];
+    return parts.map((part) => () => this.at && part());
+  }
+
+  #update() {
+    if (this.model.reading.state) for (const part of this.parts()) part();
   }
 
   #updateLinks() {
     for (const link of this.model.reading.links) {
-      const line = this.links.get(link.id);
+      const shown = this.links.get(link.id);
       const load = Math.max(link.forward_mbps, link.backward_mbps) / link.bandwidth_mbps;
       const level = LOADS.filter((least) => load >= least).length;
       const look = `link ${link.up ? `u${level}` : "down"}`;
-      if (line.getAttribute("class") !== look) line.setAttribute("class", look);
       const state = link.up ? `${percent(load)} used, ${mbps(link.forward_mbps)} and ${mbps(link.backward_mbps)} back` : "down";
-      line.firstChild.textContent = `link ${link.id}: ${state}, ${ms(link.delay_ms ?? link.configured_delay_ms)}`;
+      const said = `link ${link.id}: ${state}, ${ms(link.delay_ms ?? link.configured_delay_ms)}`;
+      if (shown.look !== look) shown.line.setAttribute("class", look);
+      if (shown.said !== said) shown.line.firstChild.textContent = said;
+      Object.assign(shown, { look, said });
     }
   }
 
   #updateServers() {
-    const hosted = this.hosted();
+    const { hosted } = this.model;
     for (const server of this.model.reading.servers) {
       const shown = this.servers.get(server.id);
-      const state = !server.up ? "down" : server.awake ? "awake" : "asleep";
-      const level = server.cpu > 0.85 ? "full" : server.cpu > 0.6 ? "busy" : "";
-      const tier = this.model.topology.servers.find((s) => s.id === server.id).tier;
-      shown.node.setAttribute("class", `server ${tier} ${state} ${level} ${this.target === server.id ? "chosen" : ""}`);
-      shown.node.querySelector(".cpu").setAttribute("width", Math.max(0, Math.min(1, server.cpu)) * shown.width);
       const vnfs = hosted.get(server.id) ?? [];
-      const said = `server ${server.id}, ${tier}, ${state}, CPU ${percent(server.cpu)}, ${watts(server.power_w)}; ${vnfs.join(", ") || "no VNF"}`;
-      shown.node.setAttribute("aria-label", said);
-      shown.node.querySelector("title").textContent = said;
-      if (this.size.text) shown.node.querySelector(".value").textContent = state === "awake" ? percent(server.cpu) : state === "asleep" ? "☾ asleep" : "down";
       this.#drawChips(shown, vnfs);
+      const state = !server.up ? "down" : server.awake ? "awake" : "asleep";
+      const said = `server ${server.id}, ${server.tier}, ${state}, CPU ${percent(server.cpu)}, ${watts(server.power_w)}; ${vnfs.join(", ") || "no VNF"}`;
+      const chosen = this.target === server.id;
+      if (shown.said === said && shown.chosen === chosen) continue;
+      Object.assign(shown, { said, chosen });
+      const level = server.cpu > 0.85 ? "full" : server.cpu > 0.6 ? "busy" : "";
+      shown.node.setAttribute("class", `server ${server.tier} ${state} ${level} ${chosen ? "chosen" : ""}`);
+      shown.node.setAttribute("aria-label", said);
+      shown.title.textContent = said;
+      shown.cpu.setAttribute("width", Math.max(0, Math.min(1, server.cpu)) * shown.width);
+      if (shown.value) shown.value.textContent = state === "awake" ? percent(server.cpu) : state === "asleep" ? "☾ asleep" : "down";
     }
-  }
-
-  /** VNFs by the server that their packets go to. */
-  hosted() {
-    const hosted = new Map();
-    for (const vnf of this.vnfs.keys()) {
-      const server = this.model.host(vnf);
-      hosted.set(server, [...(hosted.get(server) ?? []), vnf]);
-    }
-    return hosted;
   }
 
   #drawChips(shown, vnfs) {
@@ -259,7 +255,7 @@ export class NetworkMap {
   /** The point of a VNF's chip on a server of its own or of another, on the map. */
   chipAt(vnf, server = this.model.host(vnf)) {
     const [x, y] = this.serverAt.get(server);
-    const vnfs = this.hosted().get(server) ?? [];
+    const vnfs = this.model.hosted.get(server) ?? [];
     const there = vnfs.includes(vnf) ? vnfs : [...vnfs, vnf];
     const [dx, dy] = this.#slot(there.indexOf(vnf), there.length);
     return [x + dx, y + dy];
@@ -268,7 +264,7 @@ export class NetworkMap {
   #updateEndpoints() {
     const taken = [...this.boxes];
     for (const [id, shown] of this.endpoints) {
-      const on = this.model.reading.endpoints[id] ?? this.model.topology.endpoints.find((e) => e.id === id).at;
+      const on = this.model.reading.endpoints[id] ?? shown.home;
       if (on !== shown.on) {
         const hub = this.at.get(on);
         const size = this.size.text ? [26, 34] : [8, 8];
@@ -293,7 +289,7 @@ export class NetworkMap {
   }
 
   #stops(chain) {
-    const { from, to } = this.model.topology.chains.find((c) => c.id === chain.id);
+    const { from, to } = this.chains.get(chain.id);
     const inner = chain.vnfs.map((vnf, i) => this.chipAt(vnf, chain.servers[i]));
     // a user that roams is elsewhere before its way has followed
     const end = (id, on) => (this.endpoints.get(id).on === on ? this.endpoints.get(id).at : this.at.get(on));
@@ -328,6 +324,6 @@ export class NetworkMap {
   mark({ vnf, server }) {
     Object.assign(this, { vnf, target: server });
     this.moves.preview(vnf, server);
-    this.update();
+    this.#update();
   }
 }

@@ -14,6 +14,7 @@ export class Model {
     this.decisions = new Map();
     this.migrations = new Map();
     this.proposals = [];
+    this.#forget();
   }
 
   /** Takes one event in. Events may come twice: all but readings are known by their ids. */
@@ -26,10 +27,17 @@ export class Model {
       proposals: () => (this.proposals = body),
     };
     takes[kind]?.();
+    this.#forget();
+  }
+
+  /** What is derived from events is derived anew when it is next asked for, once for all who ask. */
+  #forget() {
+    Object.assign(this, { open: null, hosts: null, byServer: null });
   }
 
   #begin(body) {
-    Object.assign(this, { topology: body.topology, columns: body.columns, rows: body.history, reading: body.reading });
+    const same = JSON.stringify(body.topology) === JSON.stringify(this.topology); // after a gap: what is drawn may stay
+    Object.assign(this, { topology: same ? this.topology : body.topology, columns: body.columns, rows: body.history, reading: body.reading });
     this.decisions = new Map(body.decisions.map((d) => [d.id, d]));
     this.migrations = new Map(body.migrations.map((m) => [m.id, m]));
     this.proposals = body.proposals;
@@ -44,7 +52,7 @@ export class Model {
 
   /** Migrations that have not come to their end. */
   get underWay() {
-    return [...this.migrations.values()].filter((m) => !FINAL.has(m.status));
+    return (this.open ??= [...this.migrations.values()].filter((m) => !FINAL.has(m.status)));
   }
 
   get openProposal() {
@@ -53,20 +61,19 @@ export class Model {
 
   /** Where a VNF's packets go now: a move changes that before the next reading says so. */
   host(vnf) {
-    const moved = this.underWay.find((m) => m.vnf === vnf && hasSwapped(m));
-    return moved ? moved.target : this.reading.state?.placement[vnf];
+    this.hosts ??= { ...this.reading.state?.placement, ...Object.fromEntries(this.underWay.filter(hasSwapped).map((m) => [m.vnf, m.target])) };
+    return this.hosts[vnf];
+  }
+
+  /** VNFs by the server that their packets go to. */
+  get hosted() {
+    const vnfs = () => this.topology.chains.flatMap((chain) => chain.vnfs.map((vnf) => vnf.id));
+    return (this.byServer ??= Map.groupBy(vnfs(), (vnf) => this.host(vnf)));
   }
 
   column(name) {
     const index = this.columns.indexOf(name);
     return this.rows.map((row) => row[index]);
-  }
-
-  /** Mean of a column between two times (seconds since the start), null where nothing was read. */
-  mean(name, from_s, to_s) {
-    const index = this.columns.indexOf(name);
-    const values = this.rows.filter((r) => r[0] >= from_s && r[0] <= to_s && r[index] !== null).map((r) => r[index]);
-    return values.length ? values.reduce((sum, v) => sum + v, 0) / values.length : null;
   }
 }
 

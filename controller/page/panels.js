@@ -45,11 +45,17 @@ function error(model) {
 export function twinError(root, model) {
   const { state } = model.reading;
   if (!state) return;
-  const parts = [`cost model ${percent(error(model))} off the measured delay (last minute)`];
-  const ratios = Object.entries(state.twin?.error_ratio ?? {}).filter(([, ratio]) => Number.isFinite(ratio));
-  const heads = ratios.map(([head, ratio]) => `${head.replaceAll("_", " ")} ${percent(ratio)}`);
-  if (heads.length) parts.push(`one period ahead, of a persistence forecast’s error: ${heads.join(", ")}`);
-  root.textContent = `Twin’s error: ${parts.join(" · ")}`;
+  write(root, `Twin’s error: cost model ${percent(error(model))} off the measured delay (last minute) · ${foretold(state.twin)}`);
+}
+
+/** The running error of a learned twin, one period ahead, beside that of foretelling no change. */
+function foretold(twin) {
+  if (!twin?.learned) return "nothing learned: foretells no change";
+  const name = twin.name.split("/").at(-1);
+  const heads = Object.entries(twin.error_ratio).filter(([, ratio]) => Number.isFinite(ratio));
+  if (!heads.length) return `twin ${name}: not judged yet`;
+  const said = heads.map(([head, ratio]) => `${head.replaceAll("_", " ")} ${percent(ratio)}`).join(", ");
+  return `twin ${name}, one period ahead, where foretelling no change is 100 %: ${said}`;
 }
 
 /** A row for every chain: where it runs, its traffic, its delay against what it may have. */

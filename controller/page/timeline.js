@@ -3,9 +3,6 @@
 import { change, clock, el, isRefusal, joules, judge, ms, pair, reasonWords, stepWords, watts } from "./words.js";
 
 const SHOWN = 60;
-const BEFORE_S = 4; // means of this long before a move, and after it
-const AFTER_S = 6;
-const SETTLED_S = 12; // servers left behind have fallen asleep by then
 const ICONS = { done: "✓", running: "▸", pending: "▸", rolled_back: "↶", failed: "!", refused: "✕", stay: "=", open: "?", dismissed: "–", withdrawn: "–", accepted: "✓" };
 
 export class Timeline {
@@ -15,7 +12,6 @@ export class Timeline {
 
   update() {
     const entries = this.#entries().slice(0, SHOWN);
-    for (const entry of entries) if (entry.ended) entry.observed = this.#observed(entry);
     const seen = new Set();
     entries.forEach((entry, i) => {
       seen.add(entry.key);
@@ -39,8 +35,8 @@ export class Timeline {
 
   /** Moves, refusals, proposals, and runs of decisions to stay. */
   #entries() {
-    const entries = [...this.model.migrations.values()].map((move) => this.#move(move));
-    entries.push(...this.model.proposals.map(proposal));
+    const entries = [...this.model.migrations.values()].slice(-SHOWN).map((move) => this.#move(move));
+    entries.push(...this.model.proposals.slice(-SHOWN).map(proposal));
     let run = null; // decisions with one outcome and one reason, one after another
     for (const decision of this.model.decisions.values()) {
       if (decision.migration || (decision.decision === "move" && decision.allowed)) {
@@ -60,9 +56,9 @@ export class Timeline {
   }
 
   #move(move) {
-    const { predicted } = move;
+    const { predicted, observed } = move;
     const entry = {
-      key: move.id, at_s: move.run_s, ended: move.status === "done", status: move.status, title: `${move.vnf}  ${move.source} → ${move.target}`,
+      key: move.id, at_s: move.run_s, status: move.status, title: `${move.vnf}  ${move.source} → ${move.target}`,
       reason: move.error || reasonWords(move.reason), mode: move.mode, took_ms: move.ended_s === null ? null : move.took_ms,
       steps: move.steps.filter((s) => !s.undone).map((s) => [s.name, s.took_ms]),
       lost: move.probes_lost, silence_ms: move.silence_ms,
@@ -70,19 +66,8 @@ export class Timeline {
     if (predicted) {
       entry.predicted = [predicted.delay_now_ms, predicted.delay_after_ms, predicted.power_now_w, predicted.power_after_w];
     }
+    if (observed) entry.observed = [observed.delay_before_ms, observed.delay_after_ms, observed.power_before_w, observed.power_after_w];
     return entry;
-  }
-
-  /** Means before and after a move; what comes after the next move began is not its own. */
-  #observed(move) {
-    const ended_s = move.at_s + move.took_ms / 1000;
-    const next_s = Math.min(Infinity, ...[...this.model.migrations.values()].map((m) => m.run_s).filter((s) => s > move.at_s));
-    const mean = (name, wait) => {
-      const from = Math.min(ended_s + wait, Math.max(ended_s + 1, next_s - AFTER_S));
-      return this.model.mean(name, from, Math.min(from + AFTER_S, next_s));
-    };
-    const before = (name) => this.model.mean(name, move.at_s - BEFORE_S, move.at_s);
-    return [before("delay_ms"), mean("delay_ms", 2), before("power_w"), mean("power_w", SETTLED_S)];
   }
 }
 

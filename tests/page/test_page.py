@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +15,7 @@ from controller.client import ControllerClient
 from tests.page.browser import Browser, browser, dry_run
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,36 @@ def test_everything_of_the_network_is_shown(page: Browser) -> None:
     assert page.run("return document.querySelectorAll('#chains tr').length") == 4
     page.wait(lambda: page.run("return document.querySelectorAll('.curve canvas').length") == 2)
     assert page.driver.title == "small – vnftwin"
+
+
+def test_what_came_of_a_move_stands_beside_what_was_predicted(page: Browser, url: str) -> None:
+    """The page and REST say the same, and the page says it without being asked to look."""
+    client = ControllerClient(url)
+    target = "c1" if _server_of(page, "voice.nat") != "c1" else "c2"
+    ident = client.move("voice.nat", target)["id"]
+
+    def observed() -> dict[str, float | None]:
+        return client.get(f"migrations/{ident}")["observed"] or {}
+
+    page.wait(lambda: observed().get("power_after_w"), timeout_s=60.0)
+    entry = "#timeline .entry:has(.effect + .effect)"
+    page.wait(lambda: "voice.nat  " in page.text(f"{entry} .entry-title"))
+    page.wait(lambda: f"{observed()['delay_after_ms']:.1f} ms" in page.text(f"{entry} .effect:nth-of-type(4)"))
+    assert page.text(f"{entry} .effect:nth-of-type(4)").startswith("observed")
+
+
+def test_the_error_of_a_learned_twin_is_told(shared_browser: Browser, tmp_path: Path) -> None:
+    quick = tmp_path / "quick.yaml"  # a period of one second: there is something to judge soon
+    quick.write_text(re.sub(r"period_s: \d+", "period_s: 1", (ROOT / "scenarios" / "small.yaml").read_text()))
+    with dry_run("--policy", "stay", "--twin", "generic", scenario=str(quick)) as address:
+        shared_browser.open(address)
+        shared_browser.wait(lambda: "where foretelling no change is 100 %" in shared_browser.text("#twin"))
+        ratios = ControllerClient(address).get("state")["twin"]["error_ratio"]
+        line = shared_browser.text("#twin")
+        assert {"traffic", "delay", "energy"} <= ratios.keys()
+        assert all(re.search(rf"{head.replace('_', ' ')} \d+ %", line) for head in ratios), (line, ratios)
+        assert shared_browser.complaints() == []
+        shared_browser.driver.get("about:blank")  # before its controller ends
 
 
 LAYERS = {"links": 6, "switches": 6, "servers": 6, "endpoints": 5, "ways": 4}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import eventlet
 import pytest
 
 from controller.dry_service import DryService
+from controller.effects import CLOSED_S
 from controller.executor import Shell
 from controller.journal import Journal
 from controller.records import MigrationRecord, MigrationStatus
@@ -120,3 +122,23 @@ def test_a_cut_link_is_missing_and_driven_around(journal: Journal) -> None:
     assert service.missing_links() == ["core1-core2"]
     route = service.network().route
     assert route("core1", "core2") == ("core1", "core3", "core2")
+
+
+def test_what_came_of_a_move_is_in_its_record_and_in_the_journal(journal: Journal) -> None:
+    service = _service(journal)
+    for _ in range(5):
+        service.shell.sleep(POLL_S)
+        service.poll()
+    record = _moved(service, "web1.firewall", "e1")
+    for _ in range(round((CLOSED_S + 5) / POLL_S)):
+        service.shell.sleep(POLL_S)
+        service.poll()
+    seen = record.observed
+    assert seen is not None
+    assert seen.delay_before_ms
+    assert seen.delay_after_ms
+    assert seen.power_before_w
+    assert seen.power_after_w
+    assert seen.delay_after_ms < 0.9 * seen.delay_before_ms
+    (kept,) = journal.migrations(9)
+    assert kept["observed"] == asdict(seen)

@@ -223,7 +223,12 @@ def test_threads_stay_those_of_the_system_for_our_app_alone(app: str, patched: b
     )
     bare = {name: value for name, value in os.environ.items() if name != "VNFTWIN_SCENARIO"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, app], cwd=ROOT, env=bare, capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", script, app],
+        cwd=ROOT,
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     *_, why, found = done.stdout.splitlines()
     assert found == f"{patched} {patched}", done.stderr
