@@ -2,9 +2,9 @@
 
 One round: every stream plays a few real slots under the policy as it is; one on-policy update on them; then, with a
 twin, `TwinConfig.updates` more on fresh branches, each batch thrown away after its update; with replay as many on
-replayed real trajectories (V-trace) of the same size. Learning rate and entropy coefficient do not change, so
-that no learner knows how long it has. Source: paper (A2C, synthetic experience); ours: the regime (docs/agent.md,
-"Sample efficiency").
+replayed real trajectories (V-trace) of the same size, with a black box as many on what that plays. Learning rate and
+entropy coefficient do not change, so that no learner knows how long it has. Source: paper (A2C, synthetic experience);
+ours: the regime (docs/agent.md, "Sample efficiency").
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from agent.a2c import A2CConfig, Losses, update
+from agent.black_box import BlackBox, BlackBoxConfig
 from agent.network import FeatureSizes, PolicyNetwork
 from agent.policy import PolicyFunction
 from agent.streams import Streams
-from agent.synthetic import Synthesis, TrafficSampler, TwinConfig
+from agent.synthetic import Synthesis, TwinConfig
 from agent.trajectory import rollout_of
 from agent.vtrace import Replay, update_replayed
 from twin.features import GLOBAL_FEATURES, PAIR_FEATURES, SERVER_FEATURES, VNF_FEATURES
@@ -48,12 +49,14 @@ class Extra(StrEnum):
     NONE = "none"
     REPLAY = "replay"
     TWIN = "twin"
+    BLACK_BOX = "black-box"
 
 
 FROM_NOTHING = A2CConfig(
     discount=0.95, n_steps=8, batch=8, learning_rate=3e-3, entropy_coef=0.02, hidden=16, gain_prior=0.0
 )
 WITH_TWIN = TwinConfig()
+BLACK_BOX = BlackBoxConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class FrugalConfig:
     a2c: A2CConfig = FROM_NOTHING
     extra: Extra = Extra.TWIN
     twin: TwinConfig = WITH_TWIN
+    black_box: BlackBoxConfig = BLACK_BOX
     capacity: int = 1024
     blind: bool = False
 
@@ -80,7 +84,6 @@ class Learner:
         seed: int,
         physics: Model | None = None,
         noise: Noise = EXACT,
-        sampler: TrafficSampler | None = None,
         start: PolicyFunction | None = None,
     ) -> None:
         self.scenario, self.config, self.steps, self.synthetic = scenario, config, 0, 0
@@ -98,7 +101,8 @@ class Learner:
             self.network.restore(start)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=a2c.learning_rate, eps=1e-5)
         self.replay = Replay(capacity=config.capacity)
-        self.synthesis = Synthesis(scenario, config.twin, np.random.default_rng([seed, 3]), sampler=sampler)
+        self.black_box = BlackBox(SIZES, config.black_box, seed=seed)
+        self.synthesis = Synthesis(scenario, config.twin, np.random.default_rng([seed, 3]))
 
     def _begin(self, rng: np.random.Generator) -> None:
         self.network.fit_scalers(self.streams.random_moves(_SCALER_SLOTS, rng))
@@ -119,23 +123,28 @@ class Learner:
         elif self.config.extra is Extra.TWIN:
             self.synthesis.learn(self.streams.experience)
             self.streams.believe(self.synthesis.belief)
+        elif self.config.extra is Extra.BLACK_BOX:
+            self.black_box.learn(real)
         if len(self.streams.experience) > self.config.twin.warm_up:
             for _ in range(self.config.twin.updates):
                 self._extra()
         return losses, float(real.rewards.mean())
 
     def _extra(self) -> None:
-        a2c = self.config.a2c
+        a2c, twin = self.config.a2c, self.config.twin
+        branch = None
         if self.config.extra is Extra.REPLAY:
-            twin = self.config.twin
             again = self.replay.sample(twin.branches * twin.horizon // a2c.n_steps, self._rng)
             update_replayed(self.network, self.optimizer, again, a2c, entropy_coef=a2c.entropy_coef)
         elif self.config.extra is Extra.TWIN:
             branch = self.synthesis.roll_out(self.network, self.streams.experience, self._rng)
-            if branch is not None:
-                self.synthetic += branch.actions.numel()
-                rollout = rollout_of(self.network, branch)
-                update(self.network, self.optimizer, rollout, a2c, entropy_coef=a2c.entropy_coef)
+        elif self.config.extra is Extra.BLACK_BOX:
+            size = twin.branches * twin.horizon // self.config.black_box.horizon
+            branch = self.black_box.roll_out(self.network, size, self._rng)
+        if branch is not None:
+            self.synthetic += branch.actions.numel()
+            rollout = rollout_of(self.network, branch)
+            update(self.network, self.optimizer, rollout, a2c, entropy_coef=a2c.entropy_coef)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Synthetic experience: the current actor played in the twin, from states that were really seen.
 
     1. start where a network was lately, or with the VNFs of that moment elsewhere (a counterfactual)
-    2. offer it traffic that was recorded after that moment, or sampled from the traffic model
+    2. offer it traffic that was recorded after that moment, or drawn (`agent.branch_sources`)
     3. play the actor k slots on one member's physics, drawn anew for every batch
     4. play the same actions on the other members: a branch on whose rewards they disagree is dropped
     5. while the newest readings are predicted worse than a bound, there are no branches at all
@@ -12,15 +12,16 @@ how (docs/agent.md, "Synthetic experience").
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
 
+from agent.branch_sources import Origin, Sources, Traffic
 from agent.network import PolicyNetwork
 from agent.trajectory import Trajectory, play_slots
-from twin.branches import Branches, random_placements
+from twin.branches import Branches
 from twin.experience import Experience, Starts
 from twin.fast import BatchObservation
 from twin.identification import Identification
@@ -28,19 +29,25 @@ from twin.model import Model
 from twin.scenario import Scenario
 from twin.state import FloatArray, IntArray
 
-TrafficSampler = Callable[[FloatArray, int, np.random.Generator], FloatArray]
-"""(history [N, W, C] in Mbit/s, horizon H, rng) -> sampled futures [N, H, C], not means."""
+
+class Physics(StrEnum):
+    """What branches' delay and energy come from."""
+
+    IDENTIFIED = "identified"  # the scenario file's model, corrected by what was read
+    FILE = "file"  # the scenario file as it stands
+    GUESSED = "guessed"  # corrections drawn from the prior and never fitted: a control
 
 
 @dataclass(frozen=True, slots=True)
 class TwinConfig:
     """`branches` B of `horizon` k slots per batch, `updates` batches per round of real steps, none before `warm_up`
-    real slots of every stream. A share `elsewhere` starts with its VNFs at random servers; a share `sampled` gets
-    sampled traffic where there is a sampler (after `history` slots). Starts are of the `recent` newest slots.
+    real slots of every stream. A share `elsewhere` starts with its VNFs at random servers; starts are of the `recent`
+    newest slots. `traffic` and `starts` say what comes from recordings and what from the learned networks, which get
+    `network_updates` gradient steps per fit.
 
     `members` of the ensemble, `disagreement` the greatest deviation of a branch's reward over them, `bound` the
-    hold-out error above which the twin is off. `identify`: fit the physics at all, on at most `fit_rows` readings
-    (False: the scenario file as it stands); `believed`: the policy's features are computed on that physics, too.
+    hold-out error above which the twin is off. `physics` identified on at most `fit_rows` readings; `believed`: the
+    policy's features are computed on that physics, too.
     """
 
     branches: int = 32
@@ -48,13 +55,14 @@ class TwinConfig:
     updates: int = 8
     warm_up: int = 8
     elsewhere: float = 0.5
-    sampled: float = 0.5
     recent: int = 256
-    history: int = 8
+    traffic: Traffic = Traffic.RECORDED
+    starts: Origin = Origin.RECORDED
+    network_updates: int = 60
     members: int = 3
     disagreement: float = 0.05
     bound: float = 0.15
-    identify: bool = True
+    physics: Physics = Physics.IDENTIFIED
     believed: bool = False
     fit_rows: int = 512
 
@@ -63,11 +71,15 @@ class Synthesis:
     """The twin as a source of experience. `error` is its hold-out error (nan before the first), `kept` the share of the
     last batch's branches that the members agreed on."""
 
-    def __init__(
-        self, scenario: Scenario, config: TwinConfig, rng: np.random.Generator, *, sampler: TrafficSampler | None = None
-    ) -> None:
-        self.scenario, self.config, self._rng, self._sampler = scenario, config, rng, sampler
+    def __init__(self, scenario: Scenario, config: TwinConfig, rng: np.random.Generator) -> None:
+        self.scenario, self.config, self._rng = scenario, config, rng
         self.identified = Identification(scenario, members=config.members, rng=rng)
+        if config.physics is Physics.GUESSED:
+            self.identified.guess()
+        self._sources = Sources(
+            scenario, traffic=config.traffic, origin=config.starts, elsewhere=config.elsewhere, recent=config.recent,
+            updates=config.network_updates, rng=rng,
+        )  # fmt: skip
         self._branches = Branches(scenario, config.branches, config.horizon)
         self._judges = Branches(scenario, config.branches, config.horizon, features=False)
         self.error, self.kept = float("nan"), 1.0
@@ -87,7 +99,7 @@ class Synthesis:
         """Judges the last fit by what was read since, then refits where a quarter more was read since."""
         if self._fitted and len(experience) > self._fitted:
             self.error = self.identified.error(experience.rows(max(self._fitted, len(experience) - 8)))
-        if self.config.identify and len(experience) >= 1.25 * self._fitted:
+        if self.config.physics is Physics.IDENTIFIED and len(experience) >= 1.25 * self._fitted:
             rows = experience.rows()
             count = len(rows.hosts)
             pick = np.zeros(count, dtype=np.bool_)
@@ -95,15 +107,16 @@ class Synthesis:
             self.identified.fit(rows.where(pick))
             self._fitted = len(experience)
         self._fitted = self._fitted or len(experience)
+        self._sources.learn(experience)
 
     def roll_out(self, network: PolicyNetwork, experience: Experience, rng: torch.Generator) -> Trajectory | None:
         """A batch of branches that the members agree on; None without any, or while the twin is not trusted."""
-        windows = experience.windows(self.config.horizon)
-        windows = windows[windows[:, 0] >= len(experience) - self.config.horizon - self.config.recent]
-        if not len(windows) or not self.trusted:
+        drawn = (
+            self._sources.draw(experience, self.config.branches, self.config.horizon) if self.trusted else None
+        )  # 1, 2
+        if drawn is None:
             return None
-        at = windows[self._rng.integers(len(windows), size=self.config.branches)]
-        starts, traffic = self._starts(experience, at), self._traffic(experience, at)
+        starts, traffic = drawn
         member = int(self._rng.integers(self.config.members))
         self._branches.physics = self.identified.physics(member)
         self._branches.belief = self._judges.belief = self.belief
@@ -116,23 +129,6 @@ class Synthesis:
     def _step(self, actions: IntArray) -> tuple[BatchObservation, np.ndarray]:
         seen, reward, _ = self._branches.step(actions)
         return seen, reward
-
-    def _starts(self, experience: Experience, at: IntArray) -> Starts:
-        """Step 1."""
-        starts = experience.starts(at)
-        hosts = random_placements(self.scenario, len(at), self._rng, offered_mbps=starts.offered_mbps)
-        moved = starts.placed(hosts)
-        return starts.either(moved, self._rng.random(len(at)) < self.config.elsewhere)
-
-    def _traffic(self, experience: Experience, at: IntArray) -> FloatArray:
-        """Step 2."""
-        recorded = experience.traffic(at, self.config.horizon)
-        if self._sampler is None:
-            return recorded
-        history = experience.history(at, self.config.history)
-        sampled = self._sampler(history, self.config.horizon, self._rng)
-        chosen = self._rng.random(len(at)) < self.config.sampled
-        return np.where(chosen[:, None, None], sampled, recorded)
 
     def _agreed(self, played: Trajectory, starts: Starts, traffic: FloatArray, member: int) -> np.ndarray:
         """Step 4: which branches [B] the other members would have rewarded alike."""

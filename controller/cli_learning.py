@@ -28,6 +28,15 @@ def _add_train(commands: Any) -> None:
                         help=f"real steps to learn from ({TWIN_STEPS}, without the twin {DEFAULT_STEPS})")  # fmt: skip
     parser.add_argument("--twin", action=argparse.BooleanOptionalAction, default=True,
                         help="learn from the twin's synthetic experience, too (yes)")  # fmt: skip
+    parser.add_argument("--traffic", choices=("recorded", "sampled", "held"), default=None,
+                        help="with the twin: synthetic slots are offered what was recorded, what an LSTM draws, or "
+                        "what was offered last (recorded)")  # fmt: skip
+    parser.add_argument(
+        "--starts",
+        choices=("recorded", "generated"),
+        default=None,
+        help="with the twin: synthetic slots start from recorded traffic, or a VAE's (recorded)",
+    )
     parser.add_argument("--from", dest="journals", type=Path, nargs="+", default=[], metavar="JOURNAL",
                         help="take no step: tune a policy in a twin of what these journals recorded")  # fmt: skip
     parser.add_argument("--start", default="", metavar="POLICY",

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent import training
+from agent.branch_sources import Origin, Traffic
+from agent.frugal import FrugalConfig
 from agent.resume import load_run, save_run
 from agent.training import TrainingRun
 from agent.training_log import TrainingLog
-from agent.twin_training import TwinRun
+from agent.twin_training import DEFAULTS, TwinRun
 from controller.cli_learning import DEFAULT_STEPS, KEPT, TWIN_STEPS
 from twin.errors import InputError
 from twin.scenario_file import load_scenario
@@ -58,16 +61,29 @@ def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun | TwinRun, Path]
     if arguments.resume is None:
         if arguments.scenario is None or output is None:
             raise InputError("train needs a SCENARIO and -o POLICY, or --resume FILE")
+        if not arguments.twin and (arguments.traffic or arguments.starts):
+            raise InputError("--traffic and --starts are the twin's: leave them out with --no-twin")
         seed, scenario = 1 if arguments.seed is None else arguments.seed, load_scenario(arguments.scenario)
         if arguments.twin:
             torch.set_num_threads(1)  # its batches are small: threads would wait for each other
-            return TwinRun(scenario, seed=seed, real_steps=arguments.real_steps or TWIN_STEPS), output
+            config = sourced(DEFAULTS, arguments)
+            return TwinRun(scenario, seed=seed, real_steps=arguments.real_steps or TWIN_STEPS, config=config), output
         return TrainingRun([scenario], seed=seed, real_steps=arguments.real_steps or DEFAULT_STEPS), output
     if any(value is not None for value in (arguments.scenario, arguments.seed, arguments.real_steps)):
         raise InputError("--resume goes on with the file's own scenario, seed and steps: leave them out")
+    if arguments.traffic or arguments.starts:
+        raise InputError("--resume goes on with a run that had no twin: leave --traffic and --starts out")
     if output is None and arguments.resume.suffix != KEPT:
         raise InputError(f"{arguments.resume} does not end in {KEPT}: name the policy to write with -o")
     return load_run(arguments.resume), output or arguments.resume.with_suffix("")
+
+
+def sourced(config: FrugalConfig, arguments: argparse.Namespace) -> FrugalConfig:
+    """The settings with `--traffic` and `--starts`, where they were given."""
+    twin = config.twin
+    traffic = Traffic(arguments.traffic) if arguments.traffic else twin.traffic
+    starts = Origin(arguments.starts) if arguments.starts else twin.starts
+    return replace(config, twin=replace(twin, traffic=traffic, starts=starts))
 
 
 def _followed(run: TrainingRun | TwinRun, kept: Path, log_folder: Path | None, stop: Stop) -> bool:

@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from agent.a2c_policy import A2CPolicy, default_policy, load_policy
+from agent.frugal import FrugalConfig
 from agent.training import TrainedPolicy
 from agent.twin_training import TUNING, Tuned, fine_tune
 from controller.journal import replay
+from controller.train_command import sourced
 from twin.errors import InputError
 from twin.experience import Experience, recorded
 from twin.scenario import Scenario
@@ -32,7 +34,7 @@ def tune_policy(arguments: argparse.Namespace) -> int:
     scenario = load_scenario(arguments.scenario)
     policy = load_policy(arguments.start) if arguments.start else default_policy(scenario)
     experience, seed = read_journals(arguments.journals, scenario), 1 if arguments.seed is None else arguments.seed
-    tuned = _tuned(scenario, policy, experience, seed)
+    tuned = _tuned(scenario, policy, experience, seed, sourced(TUNING, arguments))
     try:
         TrainedPolicy(tuned.function, (scenario.name,), seed, 0, TUNING.a2c, ((0, tuned.after),)).save(output)
     except OSError as error:
@@ -58,12 +60,12 @@ def read_journals(paths: Sequence[Path], scenario: Scenario) -> Experience:
     return experience
 
 
-def _tuned(scenario: Scenario, policy: A2CPolicy, experience: Experience, seed: int) -> Tuned:
+def _tuned(scenario: Scenario, policy: A2CPolicy, experience: Experience, seed: int, config: FrugalConfig) -> Tuned:
     torch.set_num_threads(1)  # batches are small: threads would wait for each other
     columns = (TextColumn("{task.description}"), BarColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("tuning in the twin")
         return fine_tune(
-            scenario, policy.function, experience, seed=seed,
+            scenario, policy.function, experience, seed=seed, config=config,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )  # fmt: skip

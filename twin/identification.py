@@ -49,6 +49,13 @@ class Identification:
         """The network as this member has it."""
         return self.corrections[member].apply(self.nominal, self.scenario)
 
+    def guess(self) -> None:
+        """Draws every member from the prior, the first one, too: corrections that nothing was read for."""
+        for k in range(len(self.corrections)):
+            drawn = self._with(self.corrections[k], PRIOR * self._rng.standard_normal(sum(self._sizes)))
+            idle, dynamic = np.exp(PRIOR * self._rng.standard_normal((2, len(self.scenario.servers))))
+            self.corrections[k] = replace(drawn, idle=idle, dynamic=dynamic)
+
     def fit(self, rows: Reading) -> None:
         """Refits every member to all these readings [N]."""
         rows = _steady(rows)

@@ -1,22 +1,27 @@
 """Worlds that are not what the scenario file says: the agent with the twin against planning on the file.
 
-    .venv/bin/python -m tests.bench.distorted [--worlds 10] [--steps 2000] [--json FILE]
+    .venv/bin/python -m tests.bench.distorted [--worlds 10] [--steps 2000] [--outside] [--json FILE]
 
 Hidden in each world, each factor uniform in 1 ± 0.5: service time of every VNF type, idle and dynamic power of every
 server, how fast waiting grows with load, and how much of every link strangers leave over. Readings carry telemetry's
 noise. The agent learns for `--steps` real steps, those of the twin included; then all play the same held-out traffic.
 The planner looks two moves ahead (any VNFs, any servers) under the present traffic; three times: on the file, on what
-the twin identified, on the truth.
+the twin identified, on the truth. Beside the agent with the twin: with a twin that takes the file as it stands
+(its gate open, which would else turn it off), and without a twin.
+
+`--outside` adds what no factor of the twin's can express (`outside`). `--json` appends every world to a file; those
+that it holds are not played again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.evaluation import interval
-from agent.frugal import FrugalConfig, Learner
+from agent.frugal import Extra, FrugalConfig, Learner
 from agent.planning import PAYBACK_SLOTS
+from agent.synthetic import Physics
 from agent.trajectory import copied, scored
 from twin.case_kernels import chain_delays
 from twin.correction import Correction
@@ -40,6 +46,7 @@ from twin.state import BoolArray, FloatArray, IntArray
 from twin.telemetry import Noise
 
 WORLDS_FROM = 100
+AGENT = "agent + twin"
 HELD_OUT, INSTANCES, SLOTS = 700_000, 24, 40
 Choose = Callable[[BatchObservation, BatchSim], IntArray]
 
@@ -106,24 +113,57 @@ def played(scenario: Scenario, physics: Model, belief: Model, choose: Choose) ->
     return total
 
 
-def world(scenario: Scenario, number: int, config: FrugalConfig, steps: int) -> dict[str, float]:
-    """All players in one distorted world."""
-    began, nominal = time.process_time(), model(scenario, configured_routes(scenario))
-    physics = Correction.drawn(scenario, np.random.default_rng(number)).apply(nominal, scenario)
-    learner = Learner(scenario, config, seed=number, physics=physics, noise=Noise())
+def outside(m: Model, scenario: Scenario, rng: np.random.Generator) -> Model:
+    """The network with what `twin.correction.Correction` has no factor for, each uniform.
+
+    Service time of every VNF by itself (1 ± 0.5, where the twin has one factor per type); strangers at every processor,
+    so that waiting there is of another load than ours (0.6 to 1 of it is left); propagation on every link (1 ± 0.5).
+    """
+    vnfs, resources, route_ms = m.vnfs.copy(), m.resources.copy(), m.route_ms.copy()
+    vnfs["service_ms"] *= rng.uniform(0.5, 1.5, len(vnfs))
+    resources["capacity"][m.cpu : m.up] *= rng.uniform(0.6, 1.0, len(m.servers))
+    link_ms = np.repeat([link.delay_ms for link in scenario.links], 2)
+    more_ms = link_ms * np.repeat(rng.uniform(-0.5, 0.5, len(scenario.links)), 2)
+    for pair, (first, last) in enumerate(pairwise(m.route_first.tolist())):
+        route_ms.flat[pair] += more_ms[m.route_links[first:last]].sum()
+    return m._replace(vnfs=vnfs, resources=resources, route_ms=route_ms)
+
+
+def learners() -> dict[str, FrugalConfig]:
+    """The agents by name; features of all start from soft greed on what is believed."""
+    base = FrugalConfig()
+    base = replace(base, a2c=replace(base.a2c, gain_prior=2.0), twin=replace(base.twin, believed=True))
+    file = replace(base.twin, physics=Physics.FILE, bound=math.inf, disagreement=math.inf)
+    return {AGENT: base, "agent, file's twin": replace(base, twin=file), "agent alone": replace(base, extra=Extra.NONE)}
+
+
+def learnt(learner: Learner, steps: int) -> Choose:
+    """The likeliest actions after so many real steps."""
     while learner.steps < steps:
         learner.round()
-    belief = learner.synthesis.belief
 
-    def agent(seen: BatchObservation, _: BatchSim) -> IntArray:
+    def choose(seen: BatchObservation, _: BatchSim) -> IntArray:
         with torch.no_grad():
             choice: IntArray = scored(learner.network, copied(seen))[0].argmax(dim=-1).numpy()
         return choice
 
-    found = {"agent + twin": played(scenario, physics, belief, agent)}
-    for name, m in (("planner, file", nominal), ("planner, twin", belief), ("planner, truth", physics)):
+    return choose
+
+
+def world(scenario: Scenario, number: int, steps: int, *, further: bool) -> dict[str, float]:
+    """All players in one distorted world; `further`: also distorted as in `outside`."""
+    began, nominal = time.process_time(), model(scenario, configured_routes(scenario))
+    physics = Correction.drawn(scenario, np.random.default_rng(number)).apply(nominal, scenario)
+    if further:
+        physics = outside(physics, scenario, np.random.default_rng([number, 1]))
+    found, twins = {}, {}
+    for name, config in learners().items():
+        learner = Learner(scenario, config, seed=number, physics=physics, noise=Noise())
+        choose, twins[name] = learnt(learner, steps), learner.synthesis
+        found[name] = played(scenario, physics, twins[name].belief, choose)
+    twin = twins[AGENT]
+    for name, m in (("planner, file", nominal), ("planner, twin", twin.belief), ("planner, truth", physics)):
         found[name] = played(scenario, physics, m, TwoMoves(scenario, m).actions)
-    twin = learner.synthesis
     return {**found, "error": twin.error, "kept": twin.kept, "cpu_s": time.process_time() - began}
 
 
@@ -133,32 +173,36 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--outside", action="store_true", help="also distorted in ways that the twin cannot express")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    scenario, base = load_scenario(arguments.scenario), FrugalConfig()
-    config = replace(
-        base,
-        a2c=replace(base.a2c, gain_prior=2.0),
-        twin=replace(base.twin, believed=True),
-    )
-    results = []
+    scenario, known = load_scenario(arguments.scenario), _recorded(arguments.json)
     for number in range(WORLDS_FROM + arguments.first, WORLDS_FROM + arguments.first + arguments.worlds):
-        results.append(world(scenario, number, config, arguments.steps))
-        print(number, {k: round(v, 4) for k, v in results[-1].items()}, flush=True)
+        if number in known:
+            continue
+        found = known[number] = world(scenario, number, arguments.steps, further=arguments.outside)
+        print(number, {k: round(v, 4) for k, v in found.items()}, flush=True)
         if arguments.json:
             with arguments.json.open("a") as file:
-                file.write(json.dumps({"world": number, **results[-1]}) + "\n")
-    _print(results)
+                file.write(json.dumps({"world": number, **found}) + "\n")
+    _print(list(known.values()))
+
+
+def _recorded(path: Path | None) -> dict[int, dict[str, float]]:
+    """The worlds that a file holds, by number: none where there is no file yet."""
+    lines = path.read_text().splitlines() if path is not None and path.exists() else []
+    return {int(row.pop("world")): row for row in map(json.loads, lines)}
 
 
 def _print(results: list[dict[str, float]]) -> None:
     table = Table("player", "objective λ", "better than the planner on the file by")
-    for name in ("agent + twin", "planner, file", "planner, twin", "planner, truth"):
+    for name in (name for name in results[0] if name.startswith(("agent", "planner"))):
         mean = interval([r[name] for r in results])
         gain = interval([100.0 * (r[name] / r["planner, file"] - 1.0) for r in results])
         table.add_row(name, f"{mean.mean:.4f} ± {mean.half:.4f}", f"{gain.mean:+.1f} % ± {gain.half:.1f}")
-    Console().print(table)
+    errors = [r["error"] for r in results]
+    Console().print(table, f"{len(results)} worlds; the twin's hold-out error {min(errors):.3f} to {max(errors):.3f}")
 
 
 if __name__ == "__main__":

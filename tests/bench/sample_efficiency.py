@@ -6,8 +6,8 @@ A real step is one slot of the true network, whoever learns from it; evaluation 
 greedy actor's mean λ on held-out traffic is that of one-move greedy planning with the true costs on the same traffic,
 or more, in three evaluations in a row (the first of them counts). Policies start from nothing: no prior
 for gainful moves, and without `--sighted` the features that are the cost model's predictions are hidden from them.
-`--list` names all rows; those of the search are `a2c-RATE-SLOTS` and `replay-RATE-ENTROPY`. `--show FILE` prints
-the table of what `--json` has gathered, without running anything.
+`--list` names all rows; those of the search are `a2c-RATE-SLOTS-ENTROPY` and `replay-RATE-ENTROPY[-UPDATES]`.
+`--show FILE...` prints the table of what `--json` has gathered, without running anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -27,11 +27,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from agent.branch_sources import Origin, Traffic
 from agent.frugal import Extra, FrugalConfig, Learner
 from agent.network import PolicyNetwork
 from agent.planning import greedy_actions
-from agent.synthetic import TwinConfig
+from agent.synthetic import Physics, TwinConfig
 from agent.trajectory import copied, scored
+from tests.bench.medians import median_interval, ratio_interval
 from twin.fast import BatchObservation, BatchSim
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
@@ -40,6 +42,20 @@ from twin.state import IntArray
 HELD_OUT, INSTANCES, SLOTS = 700_000, 48, 32
 SUSTAINED = 3
 UPDATES, TRANSITIONS = 16, 512  # per 64 real steps; per update
+
+_UNGUARDED = {
+    "bound": math.inf,
+    "disagreement": math.inf,
+}  # a twin that is bad would else be off, or its branches dropped
+ABLATIONS: dict[str, dict[str, Any]] = {  # what differs from the twin
+    "no-counterfactuals": {"elsewhere": 0.0},
+    "lstm": {"traffic": Traffic.SAMPLED},
+    "vae": {"traffic": Traffic.HELD, "starts": Origin.GENERATED},
+    "vae+lstm": {"traffic": Traffic.SAMPLED, "starts": Origin.GENERATED},
+    "held": {"traffic": Traffic.HELD},
+    "untrained": {"traffic": Traffic.SAMPLED, "network_updates": 0, "physics": Physics.GUESSED, **_UNGUARDED},
+    "file": {"physics": Physics.FILE, **_UNGUARDED},
+}
 
 
 @dataclass(frozen=True)
@@ -55,22 +71,23 @@ def rows(*, blind: bool) -> dict[str, Row]:
     twin = FrugalConfig(blind=blind, twin=TwinConfig(updates=UPDATES))
     usual = replace(twin, extra=Extra.NONE, a2c=replace(twin.a2c, learning_rate=1e-3, entropy_coef=0.03))
     found = {"usual": Row(usual, 16_384), "twin": Row(twin, 2048), **_search(twin)}
-    found["tuned"], found["replay"] = found["a2c-0.003-2"], found["replay-0.003-0.03"]
+    found["tuned"], found["replay"] = found["a2c-0.003-2-0.02"], found["replay-0.003-0.03"]
     for k in (1, 2, 4, 8):
         found[f"twin-k{k}"] = Row(replace(twin, twin=replace(twin.twin, horizon=k, branches=TRANSITIONS // k)), 2048)
-    found["no-counterfactuals"] = Row(replace(twin, twin=replace(twin.twin, elsewhere=0.0)), 2048)
-    return found
+    found["black-box"] = Row(replace(twin, extra=Extra.BLACK_BOX), 1024)
+    return found | {name: Row(replace(twin, twin=replace(twin.twin, **kind)), 2048) for name, kind in ABLATIONS.items()}
 
 
 def _search(twin: FrugalConfig) -> dict[str, Row]:
     """What the controls were tuned over."""
     found = {}
-    for rate, slots in product((1e-3, 3e-3, 1e-2), (2, 8)):
-        a2c = replace(twin.a2c, learning_rate=rate, n_steps=slots)
-        found[f"a2c-{rate:g}-{slots}"] = Row(replace(twin, extra=Extra.NONE, a2c=a2c), 8192)
-    for rate, entropy in product((1e-3, 3e-3, 1e-2), (0.01, 0.03)):
+    for rate, slots, entropy in product((1e-3, 3e-3, 1e-2), (2, 8), (0.02, 0.05, 0.1)):
+        a2c = replace(twin.a2c, learning_rate=rate, n_steps=slots, entropy_coef=entropy)
+        found[f"a2c-{rate:g}-{slots}-{entropy:g}"] = Row(replace(twin, extra=Extra.NONE, a2c=a2c), 8192)
+    for rate, entropy, updates in product((3e-4, 1e-3, 3e-3, 1e-2), (0.01, 0.03, 0.1), (4, UPDATES)):
         a2c = replace(twin.a2c, learning_rate=rate, entropy_coef=entropy)
-        found[f"replay-{rate:g}-{entropy:g}"] = Row(replace(twin, extra=Extra.REPLAY, a2c=a2c), 1024)
+        own = replace(twin, extra=Extra.REPLAY, a2c=a2c, twin=replace(twin.twin, updates=updates))
+        found[f"replay-{rate:g}-{entropy:g}" + (f"-{updates}" if updates != UPDATES else "")] = Row(own, 4096)
     return found
 
 
@@ -116,11 +133,11 @@ def spacing(steps: int) -> int:
     return 64 if steps < 1024 else 256 if steps < 4096 else 1024
 
 
-def learn(name: str, row: Row, judge: Judge, scenario: Scenario, seed: int) -> Run:
-    """Trains until the level is sustained, or gives up."""
+def learn(name: str, row: Row, judge: Judge, scenario: Scenario, seed: int, *, to_end: bool = False) -> Run:
+    """Trains until the level is sustained, or gives up; `to_end`: as long as a learner that gives up."""
     began, learner, due, level = time.process_time(), Learner(scenario, row.config, seed=seed), 0, math.inf
     curve: list[tuple[int, float]] = []
-    while learner.steps < row.most and level == math.inf:
+    while learner.steps < row.most and (to_end or level == math.inf):
         learner.round()
         if learner.steps >= due:
             curve.append((learner.steps, judge.score(learner.network)))
@@ -136,29 +153,33 @@ def reached(curve: list[tuple[int, float]], planner: float) -> float:
     return math.inf
 
 
-def median_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """(median, low, high): the distribution-free interval of order statistics, at least 95 % for 10 values and more."""
-    ordered = sorted(values)
-    cut = {6: 0, 7: 0, 8: 0, 9: 1, 10: 1, 11: 1, 12: 2}.get(len(ordered), 0)
-    middle = (ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2])
-    median = middle[1] if math.isinf(middle[1]) else sum(middle) / 2.0
-    return median, ordered[cut], ordered[-1 - cut]
-
-
-def print_table(runs: list[Run], known: Mapping[str, Row]) -> None:
-    table = Table("row", "seeds", "real steps to planner level", "interval", "of the twin's", "λ at the end", "CPU s")
+def print_table(runs: list[Run]) -> None:
+    """Every row beside the twin's."""
+    table = Table(
+        "row", "seeds", "arrived", "real steps to planner level", "~95 %", "of the twin's", "λ at the end", "CPU s"
+    )
     by_row = {name: [run for run in runs if run.row == name] for name in dict.fromkeys(run.row for run in runs)}
-    twin = median_interval(run.level for run in by_row["twin"])[0] if "twin" in by_row else math.nan
     for name, found in by_row.items():
-        middle, low, high = (_steps(v, known[name].most) for v in median_interval(r.level for r in found))
-        ratio = min(median_interval(r.level for r in found)[0], known[name].most) / twin
-        cells = (f"{low} to {high}", f"{ratio:.1f}", f"{np.median([r.last for r in found]):.3f}")
-        table.add_row(name, str(len(found)), middle, *cells, f"{np.median([r.cpu_s for r in found]):.0f}")
-    Console().print(table, f"planner: λ = {runs[0].planner:.4f}")
+        steps = [run.level for run in found]
+        middle, low, high = (_steps(value, found) for value in median_interval(steps))
+        ends = median_interval([run.last for run in found])
+        table.add_row(
+            name, str(len(found)), str(sum(map(math.isfinite, steps))), middle, f"{low} to {high}",
+            _against(steps, by_row.get("twin")), f"{ends.median:.3f} ({ends.low:.3f} to {ends.high:.3f})",
+            f"{np.median([r.cpu_s for r in found]):.0f}",
+        )  # fmt: skip
+    Console(width=140).print(table, f"planner: λ = {runs[0].planner:.4f}")
 
 
-def _steps(level: float, most: int) -> str:
-    return f"> {most}" if math.isinf(level) else f"{level:.0f}"
+def _against(steps: list[float], twin: list[Run] | None) -> str:
+    if twin is None:
+        return ""
+    found = ratio_interval(steps, [run.level for run in twin], np.random.default_rng(0))
+    return f"{found.median:.1f} ({found.low:.1f} to {found.high:.1f})"
+
+
+def _steps(level: float, runs: list[Run]) -> str:
+    return f"> {max(run.curve[-1][0] for run in runs)}" if math.isinf(level) else f"{level:.0f}"
 
 
 def _parsed(line: str) -> Run:
@@ -166,35 +187,52 @@ def _parsed(line: str) -> Run:
     return Run(**found)
 
 
+def recorded(path: Path | None) -> list[Run]:
+    """The runs that a file holds: none where there is no file yet."""
+    return [_parsed(line) for line in path.read_text().splitlines()] if path is not None and path.exists() else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="usual,tuned,replay,twin")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--most", type=int, help="real steps after which a learner gives up (default: by row)")
+    parser.add_argument(
+        "--to-end", action="store_true", help="go on after the level was reached, for the final objective"
+    )
     parser.add_argument("--scenario", default="small")
     parser.add_argument("--sighted", action="store_true")
-    parser.add_argument("--json", type=Path, help="append every run to this file")
-    parser.add_argument("--show", type=Path)
+    parser.add_argument(
+        "--json", type=Path, help="append every run to this file; those that it holds are not run again"
+    )
+    parser.add_argument("--show", type=Path, nargs="+")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
-    known, runs = rows(blind=not arguments.sighted), []
+    known = rows(blind=not arguments.sighted)
     if arguments.list:
         print(*known, sep="\n")
-        return
-    if arguments.show:
-        print_table([_parsed(line) for line in arguments.show.read_text().splitlines()], known)
-        return
+    elif arguments.show:
+        print_table([run for path in arguments.show for run in recorded(path)])
+    else:
+        _run(arguments, known)
+
+
+def _run(arguments: argparse.Namespace, known: dict[str, Row]) -> None:
     torch.set_num_threads(1)
     scenario = load_scenario(arguments.scenario)
-    judge = Judge(scenario)
-    for name, seed in product(arguments.rows.split(","), range(arguments.first, arguments.first + arguments.seeds)):
-        run = learn(name, known[name], judge, scenario, seed)
-        runs.append(run)
+    judge, runs = Judge(scenario), recorded(arguments.json)
+    done = {(run.row, run.seed) for run in runs}
+    for seed, name in product(range(arguments.first, arguments.first + arguments.seeds), arguments.rows.split(",")):
+        if (name, seed) in done:
+            continue
+        row = replace(known[name], most=arguments.most or known[name].most)
+        runs.append(run := learn(name, row, judge, scenario, seed, to_end=arguments.to_end))
         print(f"{name} seed {seed}: {run.level:.0f} steps, λ {run.last:.4f}, {run.cpu_s:.1f} s", flush=True)
         if arguments.json:
             with arguments.json.open("a") as file:
                 file.write(json.dumps(asdict(run)) + "\n")
-    print_table(runs, known)
+    print_table(runs)
 
 
 if __name__ == "__main__":

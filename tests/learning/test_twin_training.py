@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from agent.a2c_policy import load_policy
-from agent.frugal import MODELLED, Extra, FrugalConfig, Learner, hide_modelled
+from agent.black_box import BlackBox, BlackBoxConfig
+from agent.frugal import MODELLED, SIZES, Extra, FrugalConfig, Learner, hide_modelled
 from agent.network import PolicyNetwork
 from agent.policy import PolicyFunction
-from agent.synthetic import Synthesis, TwinConfig
+from agent.synthetic import Physics, Synthesis, TwinConfig
 from agent.training import play
 from agent.trajectory import copied, scored
 from agent.twin_training import DEFAULTS, TwinRun, fine_tune
@@ -81,7 +82,8 @@ def test_a_twin_that_predicts_badly_is_off_and_one_that_learns_is_on(scenario: S
     """In a distorted world: the scenario file as it stands is not trusted, what was identified is."""
     physics, made = _distorted(scenario), {}
     for identify in (False, True):
-        config = replace(QUICK, twin=replace(QUICK.twin, identify=identify))
+        using = Physics.IDENTIFIED if identify else Physics.FILE
+        config = replace(QUICK, twin=replace(QUICK.twin, physics=using))
         learner = Learner(scenario, config, seed=0, physics=physics)
         for _ in range(4):
             learner.round()
@@ -98,7 +100,7 @@ def test_branches_on_which_the_members_disagree_are_dropped(scenario: Scenario) 
     for _ in range(3):
         learner.round()
     experience, rng = learner.streams.experience, torch.Generator().manual_seed(0)
-    synthesis = Synthesis(scenario, replace(QUICK.twin, members=2, identify=False), np.random.default_rng(0))
+    synthesis = Synthesis(scenario, replace(QUICK.twin, members=2, physics=Physics.FILE), np.random.default_rng(0))
     synthesis.roll_out(learner.network, experience, rng)
     assert synthesis.kept == 1.0
     synthesis.identified.corrections[1] = Correction.drawn(scenario, np.random.default_rng(1))
@@ -150,7 +152,7 @@ def test_a_twin_of_a_network_that_is_not_the_recorded_one_is_refused(scenario: S
     learner = Learner(scenario, replace(QUICK, extra=Extra.NONE), seed=0, physics=_distorted(scenario))
     for _ in range(6):
         learner.round()
-    config = replace(QUICK, twin=replace(QUICK.twin, horizon=4, identify=False))
+    config = replace(QUICK, twin=replace(QUICK.twin, horizon=4, physics=Physics.FILE))
     with pytest.raises(InputError, match="hold-out error"):
         fine_tune(scenario, learner.network.function(), learner.streams.experience, seed=0, config=config)
 
@@ -170,3 +172,19 @@ def test_wrong_words_are_one_line_and_exit_code_2(
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
+
+
+def test_a_black_box_learns_what_a_move_is_worth(scenario: Scenario) -> None:
+    """The reward of the slots that it saw: nothing of the cost model is told to it."""
+    learner = Learner(scenario, replace(QUICK, extra=Extra.NONE), seed=0)
+    box = BlackBox(SIZES, BlackBoxConfig(members=2, fits=60, horizon=3), seed=0)
+    with pytest.raises(ValueError, match="nothing was seen"):
+        box.roll_out(learner.network, 8, torch.Generator())
+    real = [learner.streams.collect(learner.network, torch.Generator().manual_seed(k)) for k in range(4)]
+    for trajectory in real:
+        box.learn(trajectory)
+    branch = box.roll_out(learner.network, 256, torch.Generator().manual_seed(9))
+    assert branch.actions.shape == (3, 256)
+    seen, moved = (torch.cat([t.rewards.flatten() for t in real]), torch.cat([t.actions.flatten() for t in real]) > 0)
+    assert abs(float(branch.rewards.mean() - seen.mean())) < 0.5 * float(seen.std())
+    assert moved.any()

@@ -55,6 +55,8 @@ def test_every_scalar_is_logged_and_a_score_only_where_it_is_new(tmp_path: Path)
         (["train", "--resume", "/nowhere/policy.run"], "cannot be read: No such file"),
         (["train", "--resume", "/nowhere/policy", "--seed", "3"], "leave them out"),
         (["train", "--resume", "/nowhere/policy"], "does not end in .run"),
+        (["train", "--resume", "/nowhere/policy.run", "--traffic", "sampled"], "leave --traffic and --starts out"),
+        (["train", "small", "-o", "policy", "--no-twin", "--starts", "generated"], "leave them out with --no-twin"),
     ],
 )
 def test_wrong_words_are_one_line_and_exit_code_2(
