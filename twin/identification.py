@@ -17,6 +17,7 @@ from twin.case_kernels import chain_delays
 from twin.correction import Correction
 from twin.experience import Reading
 from twin.model import Model, model, work
+from twin.ridge import ridge
 from twin.routing import configured_routes
 from twin.scenario import Scenario
 from twin.state import BoolArray, FloatArray
@@ -101,13 +102,16 @@ class Identification:
         """Factors on idle and dynamic power [S] by ridge regression around the prior [2, S]."""
         awake, load, factors = self._awake(rows), self._load(rows), np.ones((2, len(self.nominal.servers)))
         for s, server in enumerate(self.nominal.servers):
-            use = awake[:, s] & np.isfinite(rows.server_power_w[:, s] + load[:, s])
-            noise_w = POWER * server["peak_w"]
+            use, noise_w = awake[:, s], POWER * server["peak_w"]
             dynamic_w = (server["peak_w"] - server["idle_w"]) * load[use, s]
             columns = np.stack([np.full(use.sum(), server["idle_w"]), dynamic_w], axis=1)
-            a = columns / noise_w * np.sqrt(weights[use])[:, None]
-            rest = rows.server_power_w[use, s] / noise_w * np.sqrt(weights[use]) - a @ prior[:, s]
-            factors[:, s] = prior[:, s] + np.linalg.solve(a.T @ a + np.eye(2) / PRIOR**2, a.T @ rest)
+            scale = np.sqrt(weights[use]) / noise_w
+            factors[:, s] = ridge(
+                columns * scale[:, None],
+                rows.server_power_w[use, s] * scale,
+                around=prior[:, s],
+                strength=1.0 / PRIOR**2,
+            )
         clipped = np.clip(factors, np.exp(_LEAST), np.exp(_MOST))
         return clipped[0], clipped[1]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from twin.bulk import Bulk
 from twin.learned.recording import Recording
+from twin.ridge import ridge
 from twin.scenario import Scenario, Server, Vnf
 from twin.state import FloatArray
 from twin.tables import tables
@@ -85,16 +86,9 @@ def calibrate(scenario: Scenario, recordings: Sequence[Recording]) -> Calibratio
     return replace(found, service_ms=_service(scenario, found, recordings))
 
 
-def ridge(columns: FloatArray, target: FloatArray, *, strength: float = _RIDGE) -> FloatArray:
-    """Factors near 1 such that columns [N, K] @ factors is near the target [N]; rows with NaN do not count.
-
-    Columns and target are relative (errors of equal weight); N = 0 gives ones.
-    """
-    known = np.isfinite(target) & np.isfinite(columns).all(axis=1)
-    a, rest = columns[known], target[known] - columns[known].sum(axis=1)
-    gram = a.T @ a + strength * np.eye(columns.shape[1])
-    result: FloatArray = np.clip(1.0 + np.linalg.solve(gram, a.T @ rest), LEAST, MOST)
-    return result
+def _near_one(columns: FloatArray, target: FloatArray, *, strength: float = _RIDGE) -> FloatArray:
+    """Factors near 1; columns and target are relative (errors of equal weight)."""
+    return np.clip(ridge(columns, target, around=np.ones(columns.shape[1]), strength=strength), LEAST, MOST)
 
 
 def _cpu(scenario: Scenario, recordings: Sequence[Recording]) -> tuple[FloatArray, FloatArray]:
@@ -106,7 +100,7 @@ def _cpu(scenario: Scenario, recordings: Sequence[Recording]) -> tuple[FloatArra
     for v in range(vnfs):
         scale = max(float(t.cpu_base[v] + t.cpu_per_mbps[v]), 1e-9)
         columns = np.stack([np.full(len(offered), t.cpu_base[v]), t.cpu_per_mbps[v] * offered[:, v]], axis=1)
-        base[v], slope[v] = ridge(columns / scale, used[:, v] / scale)
+        base[v], slope[v] = _near_one(columns / scale, used[:, v] / scale)
     return base, slope
 
 
@@ -123,7 +117,7 @@ def _power(
         scale = max(float(t.peak_w[s]), 1e-9)
         columns = [(1.0 - awake[:, s]) * t.sleep_w[s], awake[:, s] * t.idle_w[s],
                    awake[:, s] * cpu[:, s] * (t.peak_w[s] - t.idle_w[s])]  # fmt: skip
-        factors[:, s] = ridge(np.stack(columns, axis=1) / scale, power[:, s] / scale)
+        factors[:, s] = _near_one(np.stack(columns, axis=1) / scale, power[:, s] / scale)
     return factors[0], factors[1], factors[2]
 
 
@@ -159,10 +153,10 @@ def _service(scenario: Scenario, found: Calibration, recordings: Sequence[Record
         scale = modelled.chain_delay_ms[:, :, None]
         columns = np.concatenate([by_type, 0.3 * own], axis=2) / scale
         rows.append(columns.reshape(-1, columns.shape[2]))
-        # The second set stands around 0, not around 1: it is added to the target as `ridge` takes it off again.
+        # The second set stands around 0, not around 1: it is added to the target as the ridge takes it off again.
         shift = columns[:, :, len(names) :].sum(axis=2)
         targets.append(((r.delay_ms - fixed) / scale[:, :, 0] + shift).ravel())
-    factors = ridge(np.concatenate(rows), np.concatenate(targets), strength=_DELAY_RIDGE)
+    factors = _near_one(np.concatenate(rows), np.concatenate(targets), strength=_DELAY_RIDGE)
     kind, own_factor = factors[: len(names)], factors[len(names) :]
     result: FloatArray = np.clip(kind[types] + 0.3 * (own_factor - 1.0), LEAST, MOST)
     return result
