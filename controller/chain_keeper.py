@@ -43,6 +43,7 @@ class ChainKeeper:
         self.server_of: dict[str, str] = dict(scenario.placement.hosts)
         self._attached: dict[str, Attachment] = {}  # instance name -> port
         self._ports: dict[tuple[str, str], int] = {}  # also of links that are down now: their rules must be found
+        self._ahead: dict[str, ChainSteering | None] = {}  # what chains go forward to, whose old way is given up
         # What was worked out before, several times a second, and holds until one of its inputs changes.
         self._in_place: dict[str, tuple[ChainSteering, ChainSteering | None]] = {}
         self._rules: dict[str, tuple[ChainSteering, frozenset[FlowRule]]] = {}
@@ -118,6 +119,14 @@ class ChainKeeper:
             return plan_checkpoint(start, source, before, after, self._ports)
         return plan_migration(start, source, before, after, self._ports, confirm=self._confirm)
 
+    def turn(self, chain: str, plan: MigrationPlan) -> None:
+        """The plan begins to give the old way up: from now on its rules are the wanted ones."""
+        self._ahead[chain] = plan.after
+
+    def settle(self, chain: str) -> None:
+        """No plan of the chain is under way any more: what is installed is wanted."""
+        self._ahead.pop(chain, None)
+
     def carried_out(self, chain: str, plan: MigrationPlan) -> None:
         """The plan is done: what it led to is installed."""
         if plan.after is None:
@@ -126,10 +135,19 @@ class ChainKeeper:
             self.installed[chain] = plan.after
 
     def wanted_rules(self, switch: str, link_ports: Iterable[int]) -> frozenset[FlowRule]:
-        """Every rule that should be on a switch now."""
+        """Every rule that should be on a switch now.
+
+        Of a chain whose plan has turned: those of the new way, and of the old one what does not contradict them, since
+        not all entries lead to the new way yet.
+        """
         rules = set(base_rules(switch, link_ports))
         for chain, steering in self.installed.items():
-            rules.update(rule for rule in self._rules_of(chain, steering) if rule.switch == switch)
+            found = {rule for rule in self._rules_of(chain, steering) if rule.switch == switch}
+            if (ahead := self._ahead.get(chain)) is not None:
+                new = {rule for rule in chain_rules(ahead, self._ports) if rule.switch == switch}
+                keys = {rule.key for rule in new}
+                found = new | {rule for rule in found if rule.key not in keys}
+            rules |= found
         return frozenset(rules)
 
     def entry_switches(self) -> Mapping[int, frozenset[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from controller.loop import Loop
 from controller.metrics import ControllerMetrics
-from controller.records import DecisionRecord, MigrationRecord, Mode, Observed, Refused
+from controller.records import DecisionRecord, MigrationRecord, Mode, Observed, Refused, medians_by_mode
 from controller.service import Service
 from controller.topology import topology
 from twin.samples import Quantity
@@ -100,7 +100,7 @@ class Descriptions:
             "moves": migrations.counts.get("done", 0),
             "decisions_by_outcome": dict(self._loop.outcomes),
             "migrations_by_status": dict(migrations.counts),
-            "migrations_by_mode": migrations.by_mode(),
+            "migrations_by_mode": medians_by_mode(migrations.records.values()),
             "refusals": dict(self._loop.refusals),
             "decision_ms": _quantiles_ms(self._loop.times_s),
             "barrier_ms": _quantiles_ms(service.barriers.times_s),
@@ -111,8 +111,8 @@ class Descriptions:
             "messages_refused": dict(service.switchboard.refused_total),
             "answers_late": dict(service.switchboard.late_total),
             "samples_ignored": service.builder.ignored,
-            "rules_repaired": service.counters.rules_repaired,
-            "rules_alien": service.counters.rules_alien,
+            "rules_repaired": service.mender.counters.rules_repaired,
+            "rules_alien": service.mender.counters.rules_alien,
             "instances_surplus": service.watch.surplus,
         }
 

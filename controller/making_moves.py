@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from controller.containers import ContainerError
@@ -62,6 +63,7 @@ def _carry_out(
         executor.take_back(begun, number + 1, steps)
         raise
     migrations.journal.put_plan(record.id, to_json(plan))
+    steps.turn = partial(migrations.keeper.turn, chain.id, plan)
     stuck: StuckForward | None = None
     try:
         executor.carry_out(plan, steps, done=number + 1)

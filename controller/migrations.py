@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from statistics import median
+from functools import partial
 from typing import Protocol
 
 from agent.decision import Prediction
@@ -136,17 +136,6 @@ class Migrations:
         rate_pps, prior = self.around.rate_pps(self.chain_of(vnf).id), cost_of(self.scenario, mode)
         return mode.value, estimate(mode, self.scenario.vnf(vnf).type.state_mb, rate_pps, done, prior)
 
-    def by_mode(self) -> dict[str, dict[str, float | None]]:
-        """The moves that were done, by mode: how many, and the medians of what they took and how long was silence."""
-        done = [r for r in self.records.values() if r.status is MigrationStatus.DONE and r.mode]
-        result: dict[str, dict[str, float | None]] = {}
-        for mode in dict.fromkeys(record.mode for record in done):
-            moves = [record for record in done if record.mode == mode]
-            silent = [record.silence_ms for record in moves if record.silence_ms is not None]
-            took_ms = median(record.took_ms for record in moves)
-            result[mode] = {"moves": len(moves), "took_ms": took_ms, "silence_ms": median(silent) if silent else None}
-        return result
-
     def with_key(self, key: str) -> MigrationRecord | None:
         """The migration that was requested with this key, by whichever controller; None where there is none."""
         known = next((r for r in self.records.values() if r.key == key), None)
@@ -226,7 +215,7 @@ class Migrations:
             return False
         with self.changing(chain.id):
             try:
-                self.executor.carry_out(plan, QuietSteps())
+                self.executor.carry_out(plan, QuietSteps(partial(self.keeper.turn, chain.id, plan)))
             except StuckForward:
                 self.keeper.carried_out(chain.id, plan)  # reconciliation brings what is missing
                 raise
@@ -282,6 +271,7 @@ class Migrations:
             yield
         finally:
             self.busy.discard(chain)
+            self.keeper.settle(chain)
             self.changed_at_s[chain] = self.shell.clock()
 
     def chain_of(self, vnf: str) -> ServiceChain:

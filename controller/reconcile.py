@@ -2,7 +2,8 @@
 
 A desired rule that a switch lacks is *missing* and installed again; a rule in our cookie range that nobody asked for
 is *alien* and deleted. Rules of chains that changed within the verdict interval are left alone: what a plan is doing
-right now, or has just done, must not look like a fault.
+right now, or has just done, must not look like a fault. A switch that has just come back is believed sooner
+(controller.rule_mender).
 
 Alien rules may be the way that packets still take, where a switch refused to turn an entry over to the new one. So they
 stay until every entry of their chain has been seen to be as it should.
@@ -49,13 +50,15 @@ class Reconciler:
     def difference(
         self, switch: str, wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *,
         unsettled: frozenset[int], entries: Mapping[int, frozenset[str]], links_known: bool = True,
+        unrepaired: frozenset[int] | None = None,
     ) -> Difference:  # fmt: skip
-        """What is to be done on one switch. `entries`: by chain number, the switches that hold its entry rules.
+        """What is to be done on one switch. `entries`: by chain number, the switches that hold its entry rules;
+        `unrepaired`: chains whose missing rules are not brought back, those that are `unsettled` unless given.
 
         Until its links are known (`links_known`) none of its base rules is alien: they let the links' packets in.
         """
         want, have = frozenset(wanted), frozenset(installed)
-        found = compare(want, have, unsettled=unsettled)
+        found = compare(want, have, unsettled=unsettled, unrepaired=unrepaired)
         wrong = _wrong_entries(want, have)
         for chain, switches in entries.items():
             if chain in unsettled:
@@ -83,14 +86,18 @@ def _is_entry(rule: FlowRule) -> bool:
     return cookie is not None and cookie.role in ENTRY_ROLES
 
 
-def compare(wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *, unsettled: frozenset[int]) -> Difference:
+def compare(
+    wanted: Iterable[FlowRule], installed: Iterable[FlowRule], *,
+    unsettled: frozenset[int], unrepaired: frozenset[int] | None = None,
+) -> Difference:  # fmt: skip
     """The difference on one switch. `installed` are the rules in our cookie range; `unsettled` the numbers of chains
-    that are changing or have just changed."""
+    that are changing or have just changed, `unrepaired` of those whose missing rules are left alone."""
     want, have = frozenset(wanted), frozenset(installed)
     wanted_keys = {rule.key for rule in want}
     # A rule with the key of a wanted one is not deleted but replaced: adding has that effect, without a gap.
     alien = (rule for rule in have - want if rule.key not in wanted_keys)
-    return Difference(_settled(want - have, unsettled), _settled(alien, unsettled))
+    missing = _settled(want - have, unsettled if unrepaired is None else unrepaired)
+    return Difference(missing, _settled(alien, unsettled))
 
 
 def _settled(rules: Iterable[FlowRule], unsettled: AbstractSet[int]) -> tuple[FlowRule, ...]:

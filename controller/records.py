@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from statistics import median
 from typing import Any
 
 from agent.decision import Prediction
@@ -148,3 +149,15 @@ class DecisionRecord:
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
+
+
+def medians_by_mode(records: Iterable[MigrationRecord]) -> dict[str, dict[str, float | None]]:
+    """The moves that were done, by mode: how many, and the medians of what they took and how long was silence."""
+    done = [r for r in records if r.status is MigrationStatus.DONE and r.mode]
+    result: dict[str, dict[str, float | None]] = {}
+    for mode in dict.fromkeys(record.mode for record in done):
+        moves = [record for record in done if record.mode == mode]
+        silent = [record.silence_ms for record in moves if record.silence_ms is not None]
+        took_ms = median(record.took_ms for record in moves)
+        result[mode] = {"moves": len(moves), "took_ms": took_ms, "silence_ms": median(silent) if silent else None}
+    return result

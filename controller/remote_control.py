@@ -26,6 +26,7 @@ _JOIN = "handover join "
 _JOIN_VARIABLE = "VNF_JOIN"
 _OWN_PROGRAM = ("/vnf",)
 _HEADER, _STDOUT = struct.Struct("!BxxxI"), 1
+_UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
 _ANSWER_S = 10.0
 _MAX_ANSWER_BYTES = 1 << 16
 
@@ -62,7 +63,10 @@ class RemoteControl:
         )  # fmt: skip
         assert relay.stderr is not None
         try:
-            return parse_answer(instance.name, request, _first_line(relay.stderr, _ANSWER_S))
+            answer = _first_line(relay.stderr, _ANSWER_S)
+            if not answer.startswith("{"):  # the client's own words
+                raise ContainerError(f"{instance.name}: no relay: {' '.join(answer.split())[:300] or 'no answer'}")
+            return parse_answer(instance.name, request, answer)
         except ContainerError:
             relay.kill()
             raise
@@ -84,23 +88,27 @@ class RemoteControl:
 def _output(client: DockerClient, container_id: str, command: Sequence[str]) -> str:
     """What a program in a container writes on stdout.
 
-    Asked for as an ordinary response: the SDK's own `exec_start` reads an upgraded connection beneath the buffer of
-    its HTTP client, and so loses what came in one segment with the header.
+    Read through the HTTP client's own buffer. The SDK's `exec_start` reads beneath it: what came in one segment with
+    the header is lost, and over the ssh program there is nothing beneath that it knows.
     """
     api: Any = client.api
     made = api.exec_create(container_id, list(command))
-    start = api._url("/exec/{0}/start", made["Id"])
-    response = api._post_json(start, data={"Detach": False, "Tty": False})
-    api._raise_for_status(response)
-    return b"".join(body for stream, body in _frames(response.content) if stream == _STDOUT).decode(errors="replace")
+    response = api._post_json(
+        api._url("/exec/{0}/start", made["Id"]), headers=_UPGRADE, data={"Detach": False, "Tty": False}, stream=True
+    )
+    try:
+        api._raise_for_status(response)
+        frames = _frames(response.raw._fp.fp)
+        return b"".join(body for stream, body in frames if stream == _STDOUT).decode(errors="replace")
+    finally:
+        response.close()
 
 
-def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
+def _frames(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """(stream, what came from it), as the engine puts several streams in one: stream (1 byte), 3 zeros, length (4)."""
-    while len(content) >= _HEADER.size:
-        stream, length = _HEADER.unpack_from(content)
-        yield stream, content[_HEADER.size : _HEADER.size + length]
-        content = content[_HEADER.size + length :]
+    while len(header := source.read(_HEADER.size)) == _HEADER.size:
+        stream, length = _HEADER.unpack(header)
+        yield stream, source.read(length)
 
 
 def _tls_options(folder: str) -> list[str]:

@@ -28,7 +28,7 @@ from controller.move_costs import rate_pps
 from controller.openflow_replies import FlowCounters, PacketIn, Port, PortChange, PortCounters, SwitchError
 from controller.port_polls import PortPolls
 from controller.prover import Prover
-from controller.reconcile import VERDICT_INTERVAL_S, Counters, Reconciler
+from controller.rule_mender import RuleMender
 from controller.rules import base_rules
 from controller.start_up import RuleBook, StartUp
 from controller.switchboard import Send, Switchboard, SwitchGone
@@ -66,8 +66,8 @@ class Service:
         modes = Modes(scenario, self.keeper, hosts.hand_over_lack, hosts.checkpoint_lack)
         executor = Executor(self.switchboard, hosts, shell, self.prover)
         self.migrations = Migrations(scenario, self.keeper, executor, telemetry.probes, journal, shell, around, modes)
-        self.effects, self.reconciler = Effects(self.migrations.keep), Reconciler()
-        self.counters, self.book = Counters(), RuleBook()
+        self.effects, self.book = Effects(self.migrations.keep), RuleBook()
+        self.mender = RuleMender(self.keeper, self.migrations, self.switchboard, shell.clock)
         self.state: NetworkState | None = None
         self.set_up_done, self.started_s = False, shell.clock()
         self._retry_at_s, self._up_since_s = dict[str, float](), dict[str, float]()
@@ -75,8 +75,7 @@ class Service:
         self.barriers, self._port_polls = BarrierTimes(self.switchboard, shell, telemetry.discovery), PortPolls()
         self.watch = HostWatch(
             scenario, hosts, self.keeper, self.migrations, telemetry, shell, spawn, self._tell,
-            lambda: (self.state, self.routes()),
-            lambda chain: self.reconciler.is_right(chain, self.keeper.entry_switches().get(chain, frozenset())),
+            lambda: (self.state, self.routes()), self.mender.chain_is_right,
         )  # fmt: skip
         hosts.on_ports_changed(telemetry.discovery.set_vnf_ports)
 
@@ -116,7 +115,7 @@ class Service:
             self.book.take(now_s, switch, tuple(counter.rule for counter in counters))
             self.switchboard.rules_told(switch, xid, (counter.rule for counter in counters))
             if self.set_up_done:  # before, what is installed is what there is to learn from
-                self._reconcile(switch, counters)
+                self.mender.mend(switch, (counter.rule for counter in counters))
 
     def barrier_reply(self, dpid: int, xid: int) -> None:
         self.switchboard.barrier_replied(self.telemetry.discovery.switch_name(dpid), xid)
@@ -254,23 +253,10 @@ class Service:
         if self.set_up_done:
             self.effects.take(self.accounts.take(self.state, self.routes()), self.migrations.records.values())
 
-    def _reconcile(self, switch: str, counters: Sequence[FlowCounters]) -> None:
-        """Compares what a switch has with what it should have, and mends the difference."""
-        wanted = self.keeper.wanted_rules(switch, self.keeper.link_ports(switch))
-        difference = self.reconciler.difference(
-            switch, wanted, (c.rule for c in counters),
-            unsettled=self.migrations.unsettled(self.shell.clock(), VERDICT_INTERVAL_S),
-            entries=self.keeper.entry_switches(), links_known=self.keeper.knows_links_of(switch),
-        )  # fmt: skip
-        if difference:
-            self.counters.rules_repaired += len(difference.missing)
-            self.counters.rules_alien += len(difference.alien)
-            self.switchboard.send(switch, map(openflow.delete_rule, difference.alien))
-            self.switchboard.send(switch, map(openflow.add_rule, difference.missing))
-
     def _happened(self, events: Iterable[DiscoveryEvent]) -> None:
         for event in events:
             if isinstance(event, SwitchJoined):
+                self.mender.is_back(event.switch)
                 self._install_base(event.switch)
                 self.switchboard.send(event.switch, (openflow.flow_stats_request(),))  # what has it kept?
             elif isinstance(event, LinkUp):

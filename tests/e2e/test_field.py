@@ -113,7 +113,8 @@ def explore(site: Site) -> dict[str, Any]:
 
 def run_one(site: Site, command: list[str], settings: dict[str, str]) -> dict[str, Any]:
     path, began = site.folder / "controller.log", time.monotonic()
-    environment = {**os.environ, "HOME": str(site.home), **settings}
+    path_to = f"{site.programs}:{os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(site.home), "PATH": path_to, **settings}
     with path.open("wb") as log:
         controller = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:

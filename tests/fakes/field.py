@@ -59,11 +59,14 @@ def run(*command: str, **environment: str) -> str:
 
 
 class Site:
-    """All of it. A context manager; `scenario` is the file that a person would have written for it."""
+    """All of it. A context manager; `scenario` is the file that a person would have written for it.
+
+    The controller is to be run with `home` as $HOME and `programs` first in its PATH.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.scenario = folder, folder / "field.yaml"
-        self.home = folder / "home"
+        self.home, self.programs = folder / "home", folder / "programs"
         self._stack = ExitStack()
 
     def __enter__(self) -> Site:
@@ -175,7 +178,17 @@ class Site:
             f"HostKey {ssh}/host\nAuthorizedKeysFile {ssh}/authorized\nStrictModes no\nUsePAM no\nPidFile none\n"
             f"PermitRootLogin prohibit-password\nListenAddress 10.99.2.2\nMaxSessions 50\nSetEnv DOCKER_HOST={engine}\n"
         )
+        self._ssh_program(own)
         self._spawn("ip", "netns", "exec", server, "/usr/sbin/sshd", "-D", "-e", "-f", str(ssh / "config"))
+
+    def _ssh_program(self, own: Path) -> None:
+        """`ssh` as that user has it: the program looks in the home of the password file, not in $HOME."""
+        program = self.programs / "ssh"
+        self.programs.mkdir()
+        program.write_text(
+            f'#!/bin/sh\nexec /usr/bin/ssh -i {own}/id_ed25519 -o UserKnownHostsFile={own}/known_hosts "$@"\n'
+        )
+        program.chmod(0o755)
 
     def _cable(self, switch: str, port: int, far: str, *, inside: str = "") -> None:
         """A veth pair from a port of a switch to an interface, in a namespace where one is named."""

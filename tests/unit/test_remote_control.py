@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +23,8 @@ class Answers:
     """The engine's side of an `exec`: the frames of an answer, as the SDK's client gives them."""
 
     def __init__(self, *frames: tuple[int, bytes], entrypoint: list[str] | None) -> None:
-        self.content = b"".join(struct.pack("!BxxxI", stream, len(body)) + body for stream, body in frames)
+        content = b"".join(struct.pack("!BxxxI", stream, len(body)) + body for stream, body in frames)
+        self.raw = SimpleNamespace(_fp=SimpleNamespace(fp=io.BytesIO(content)))
         self.entrypoint, self.commands = entrypoint, list[list[str]]()
         self.api = self
 
@@ -34,9 +38,12 @@ class Answers:
     def _url(self, path: str, *values: str) -> str:
         return path.format(*values)
 
-    def _post_json(self, url: str, data: dict[str, bool]) -> Answers:
-        assert (url, data["Tty"]) == ("/exec/e1/start", False)
+    def _post_json(self, url: str, *, headers: dict[str, str], data: dict[str, bool], stream: bool) -> Answers:
+        assert (url, headers["Upgrade"], data["Tty"], stream) == ("/exec/e1/start", "tcp", False, True)
         return self
+
+    def close(self) -> None:
+        """Nothing."""
 
     def _raise_for_status(self, _response: object) -> None:
         return None
@@ -66,6 +73,15 @@ def test_a_descriptor_needs_the_engines_client_on_this_machine(monkeypatch: pyte
     assert remote.descriptor_lack() == "the program docker is not on the controller's machine"
     with pytest.raises(ContainerError, match="nat-1: the program docker is not on"):
         remote.join(Answers(entrypoint=None), INSTANCE, "handover join a b", 0)  # type: ignore[arg-type]
+
+
+def test_the_clients_own_complaint_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\necho 'error during connect: Host key verification failed.' >&2\nexit 1\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ContainerError, match=r"nat-1: no relay: error during connect: Host key verification failed\."):
+        RemoteControl("ssh://far").join(Answers(entrypoint=None), INSTANCE, "handover join a b", 0)  # type: ignore[arg-type]
 
 
 def test_the_secret_is_in_the_environment_and_nothing_of_the_users_leads_the_client_elsewhere(
