@@ -114,9 +114,8 @@ class Hosts:
     def hand_over_lack(self, name: str) -> str:
         """Why an instance cannot hand its state over, in one line; '' where it can. ContainerError: it did not say."""
         end = self._end(name)
-        if lack := end.engine.descriptor_lack():
-            return lack
-        return "" if self._run(hand_over.can_hand_over, end) else "its program cannot"
+        lack = end.engine.descriptor_lack()
+        return lack or ("" if self._run(hand_over.can_hand_over, end) else "its program cannot")
 
     def attachment(self, name: str) -> Attachment | None:
         """Where an instance hangs; None where it is not up."""
