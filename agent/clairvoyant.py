@@ -18,13 +18,13 @@ from agent.planners import planned
 from twin.errors import InputError
 from twin.feasibility import Limits
 from twin.imagination import slots_of
-from twin.model import Seen, changes, model, work
+from twin.model import Bounds, Seen, changes, model, work
 from twin.move_modes import move_costs
 from twin.period_kernels import feasible_actions, slot_rewards
 from twin.routing import configured_routes
 from twin.scenario import Scenario
 from twin.search import PlannedMove
-from twin.search_kernels import Bounds, Level
+from twin.search_kernels import Level
 from twin.state import BoolArray, FloatArray, IntArray, StateBuilder
 from twin.tables import endpoint_switches, initial_hosts, tables
 from twin.traffic import TrafficSource
@@ -51,7 +51,6 @@ class SmallNetwork:
         self._bounds = _bounds(limits or Limits())
         m = self._model
         self._level = Level(np.empty(vnfs, dtype=np.int64), work(m), changes(m), np.zeros((0, 0), dtype=np.bool_))
-        self._spare = work(m)
         self._blank = see(scenario, m, StateBuilder(scenario).build(0.0))
 
     def row(self, hosts: IntArray) -> int:
@@ -76,9 +75,7 @@ class SmallNetwork:
         """Which actions are feasible, [P, A], by the traffic that was last read."""
         result = np.zeros(self.successor.shape, dtype=np.bool_)
         seen = self._seen(offered_mbps, ends)
-        feasible_actions(
-            self._model, self._slots, seen, self._bounds, self.placements, self._level, self._spare, result
-        )
+        feasible_actions(self._model, self._slots, seen, self._bounds, self.placements, self._level, result)
         return result
 
     def _seen(self, offered_mbps: FloatArray, ends: IntArray) -> Seen:

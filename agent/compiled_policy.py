@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from agent.policy import BLOCKS, PolicyFunction, Scores
-from agent.policy_kernels import Block, Head, Room, Weights, forward, room
+from agent.policy_kernels import Records, Room, forward, padded, room, weights_type
 from twin.checkpoint import Tensor
 from twin.features import Observation
 
@@ -21,57 +21,63 @@ class CompiledPolicy:
     def __init__(self, function: PolicyFunction) -> None:
         self.function = function
         self._weights = _weights(function.weights, function.scalers)
-        self._rooms: dict[tuple[int, int], Room] = {}
+        self._rooms: dict[tuple[int, ...], Room] = {}
 
     def __call__(self, observation: Observation) -> Scores:
         """Scores of every action, of one observation or of a batch [B, ...]."""
-        vnfs, servers = observation.mask.shape[-2:]
-        if (vnfs, servers) not in self._rooms:
-            self._rooms[vnfs, servers] = room(self._weights, vnfs, servers)
-        space, lead = self._rooms[vnfs, servers], observation.mask.shape[:-2]
-        blocks = [_rows(getattr(observation, name), len(lead), np.float32) for name in BLOCKS]
-        mask = _rows(observation.mask, len(lead), np.bool_)
-        logits = np.empty((len(mask), 1 + vnfs * servers), dtype=np.float32)
-        values = np.empty((len(mask), 1), dtype=np.float32)
-        for b in range(len(mask)):
-            vnf, server, pair, glob = (block[b] for block in blocks)
-            forward(self._weights, vnf, server, pair, glob, mask[b], space, logits[b], values[b])
+        *lead, vnfs, servers = observation.mask.shape
+        space = self._rooms.get((vnfs, servers))
+        if space is None:
+            space = self._rooms[vnfs, servers] = room(self._weights, vnfs, servers)
+        mask = np.ascontiguousarray(observation.mask).reshape(-1, vnfs * servers)
+        size = len(mask)
+        logits = np.empty((size, 1 + vnfs * servers), dtype=np.float32)
+        values = np.empty(size, dtype=np.float32)
+        forward(
+            self._weights,
+            _rows(observation.vnf, size, vnfs),
+            _rows(observation.server, size, servers),
+            _rows(observation.pair, size, vnfs * servers),
+            np.ascontiguousarray(observation.glob, dtype=np.float32).reshape(size, -1),
+            mask,
+            space,
+            logits,
+            values,
+        )
         return Scores(logits.reshape(*lead, -1), values.reshape(lead))
 
 
-def _rows(array: np.ndarray, lead: int, kind: type[np.generic]) -> np.ndarray:
-    """One leading axis, contiguous and writable or not alike to the compiled code."""
-    return np.ascontiguousarray(array, dtype=kind).reshape(-1, *array.shape[lead:])
+def _rows(array: Tensor, batch: int, rows: int) -> Tensor:
+    """[batch, rows, features], together in memory."""
+    return np.ascontiguousarray(array, dtype=np.float32).reshape(batch, rows, array.shape[-1])
 
 
-def _weights(weights: Mapping[str, Tensor], scalers: Mapping[str, Tensor]) -> Weights:
-    def turned(name: str) -> Tensor:
-        return np.ascontiguousarray(weights[f"{name}.weight"].T, dtype=np.float32)
+def _weights(weights: Mapping[str, Tensor], scalers: Mapping[str, Tensor]) -> Records:
+    """The record of `weights_type`, [1]."""
+    vnf, server, pair, glob = (len(scalers[f"{name}.mean"]) for name in BLOCKS)
+    hidden = weights["score.weight"].size
+    result = np.zeros(1, dtype=weights_type(vnf, server, pair, glob, hidden))
+    w, whole = result[0], padded(hidden)
+    for name in BLOCKS:
+        w[f"{name}_mean"] = scalers[f"{name}.mean"]
+        w[f"{name}_scale"] = 1.0 / scalers[f"{name}.std"]
+        w[f"{name}_weight"][:, :hidden] = weights[f"{name}.weight"].T[: len(w[f"{name}_mean"])]
+    w["feasible"][:hidden] = weights["pair.weight"][:, -1]
+    w["direct"], w["feasible_direct"] = weights["direct.weight"][0, :-1], weights["direct.weight"][0, -1]
+    w["score"][:hidden] = weights["score.weight"][0]
+    for name in ("pair", "glob", "own"):
+        w[f"{name}_bias"][:hidden] = weights[f"{name}.bias"]
+    for name in ("own", "row", "column", "everything"):
+        _spread(weights[f"{name}.weight"], w[name], hidden, whole)
+    for head in ("stay", "value"):
+        _spread(weights[f"{head}.0.weight"], w[f"{head}_first"], hidden, whole)
+        w[f"{head}_first_bias"][:hidden] = weights[f"{head}.0.bias"]
+        w[f"{head}_last"][:hidden] = weights[f"{head}.2.weight"][0]
+        w[f"{head}_last_bias"] = weights[f"{head}.2.bias"]
+    return result
 
-    def plain(name: str) -> Tensor:
-        return np.ascontiguousarray(weights[name], dtype=np.float32).reshape(-1)
 
-    def block(name: str) -> Block:
-        mean = np.ascontiguousarray(scalers[f"{name}.mean"], dtype=np.float32)
-        return Block(mean, (1.0 / scalers[f"{name}.std"]).astype(np.float32), turned(name))
-
-    def head(name: str) -> Head:
-        return Head(turned(f"{name}.0"), plain(f"{name}.0.bias"), plain(f"{name}.2.weight"), plain(f"{name}.2.bias"))
-
-    return Weights(
-        vnf=block("vnf"),
-        server=block("server"),
-        pair=block("pair"),
-        glob=block("glob"),
-        pair_bias=plain("pair.bias"),
-        glob_bias=plain("glob.bias"),
-        own=turned("own"),
-        own_bias=plain("own.bias"),
-        row=turned("row"),
-        column=turned("column"),
-        everything=turned("everything"),
-        score=plain("score.weight"),
-        direct=plain("direct.weight"),
-        stay=head("stay"),
-        value=head("value"),
-    )
+def _spread(weight: Tensor, out: Tensor, hidden: int, whole: int) -> None:
+    """A weight [H, k·H] turned into [k·padded H, padded H]: each of its k inputs begins at a whole register."""
+    for k in range(weight.shape[1] // hidden):
+        out[k * whole : k * whole + hidden, :hidden] = weight[:, k * hidden : (k + 1) * hidden].T

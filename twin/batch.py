@@ -6,7 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.model import HOSTED, SEEN_CHAIN, SEEN_SERVER, SEEN_VNF, Model, Records, Seen, Work, changes, record, work
+from twin.model import (
+    HOSTED,
+    SEEN_CHAIN,
+    SEEN_SERVER,
+    SEEN_VNF,
+    Bounds,
+    Model,
+    Records,
+    Seen,
+    Work,
+    changes,
+    record,
+    work,
+)
 from twin.state import FloatArray, IntArray
 
 
@@ -14,8 +27,7 @@ class Settings(NamedTuple):
     """What stays the same for all instances."""
 
     costs: Records  # [V] MOVE_COST
-    cpu_limit: float
-    link_limit: float
+    bounds: Bounds
     cooldown_s: float
     illegal_penalty: float
     randomise: bool

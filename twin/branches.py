@@ -18,7 +18,7 @@ from twin.fast import BatchInfo, BatchObservation, Float32Array, happened
 from twin.feasibility import Limits
 from twin.features import empty_sheets
 from twin.migration_cost import MigrationCost
-from twin.model import Model, model
+from twin.model import Bounds, Model, model
 from twin.move_modes import move_costs
 from twin.routing import configured_routes
 from twin.scenario import Scenario
@@ -112,8 +112,7 @@ def _settings(
 ) -> Settings:
     return Settings(
         costs=np.array([astuple(cost) for cost in move_costs(scenario, migration)], dtype=MOVE_COST),
-        cpu_limit=limits.cpu,
-        link_limit=limits.link,
+        bounds=Bounds(limits.cpu, limits.link),
         cooldown_s=limits.cooldown_s,
         illegal_penalty=illegal_penalty,
         randomise=False,

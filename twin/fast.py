@@ -18,7 +18,7 @@ from twin.experience import Reading
 from twin.feasibility import Limits
 from twin.features import empty_sheets
 from twin.migration_cost import MigrationCost
-from twin.model import Model, Records, model
+from twin.model import Bounds, Model, Records, model
 from twin.move_modes import move_costs
 from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
@@ -93,8 +93,7 @@ class BatchSim:
         self._home = initial_hosts(scenario)
         self._settings = Settings(
             costs=np.array([astuple(cost) for cost in move_costs(world, migration)], dtype=MOVE_COST),
-            cpu_limit=(limits or Limits()).cpu,
-            link_limit=(limits or Limits()).link,
+            bounds=Bounds((limits or Limits()).cpu, (limits or Limits()).link),
             cooldown_s=(limits or Limits()).cooldown_s,
             illegal_penalty=illegal_penalty,
             randomise=randomise,

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from twin.model import work
+from twin.model import Bounds
 from twin.refusal_kernels import refuse_all
 from twin.routing import Routes
 from twin.scenario import Scenario
@@ -75,11 +75,11 @@ def refusals(
 ) -> IntArray:
     """The refusal of every move [V, S] as an index into `tuple(Refusal)`, -1 where it is feasible."""
     blocked = blocked_vnfs(scenario, state.at_s, limits.cooldown_s, moved_at_s or {}, in_flight)
-    trial = try_moves(scenario, routes, state, link_limit=limits.link)
+    trial = try_moves(scenario, routes, state)
     m, codes = trial.model, np.empty((len(scenario.vnfs), len(scenario.servers)), dtype=np.int64)
     seen = see(scenario, m, state, stale_after_s=limits.stale_after_s, blocked=blocked)
     seen.background[:] = trial.seen.background
-    refuse_all(m, seen, limits.cpu, trial.changes, trial.work, work(m), codes)
+    refuse_all(m, seen, Bounds(limits.cpu, limits.link), trial.changes, trial.work, codes)
     return codes
 
 

@@ -18,7 +18,6 @@ from twin.state import BoolArray, FloatArray
 Float32Array = npt.NDArray[np.float32]
 _CLIP = 5.0
 _TINY_MBPS = 1e-6
-NO_LIMIT = 1e300
 
 
 class Sheets(NamedTuple):
@@ -73,7 +72,7 @@ def write_features(
     _write_pairs(m, seen, changes, w, out.pair)
     if ahead:
         measure(m, seen.hosts, seen.forecast_mbps, seen.ends, seen.background, spare)
-        trial_moves(m, seen.hosts, seen.forecast_mbps, seen.ends, NO_LIMIT, spare, spare_changes)
+        trial_moves(m, seen.hosts, seen.forecast_mbps, seen.ends, spare, spare_changes)
         _write_gain(m, spare_changes, spare, out.pair)
     for s in range(len(m.servers)):
         cores = spare.passed[m.cpu + s].load if ahead else w.passed[m.cpu + s].load

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twin.feature_kernels import NO_LIMIT, Sheets, model_seen, write_features
+from twin.feature_kernels import Sheets, write_features
 from twin.forecast import Forecast
 from twin.model import changes, model, work
-from twin.move_kernels import trial_moves
 from twin.routing import Routes, configured_routes
 from twin.scenario import Scenario
 from twin.state import BoolArray, NetworkState
-from twin.trial import see
+from twin.trial import see, try_moves
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -117,13 +116,17 @@ def encode(
 
     `routes` default to those over the state's live links with configured delays.
     """
-    m = model(scenario, routes or configured_routes(scenario, state.link_up))
-    w, seen, found, allowed = work(m), see(scenario, m, state, forecast), changes(m), np.asarray(mask, dtype=np.bool_)
-    model_seen(m, seen, w)
-    trial_moves(m, seen.hosts, seen.offered_mbps, seen.ends, NO_LIMIT, w, found)
+    routes = routes or configured_routes(scenario, state.link_up)
+    m = model(scenario, routes)
+    trial, seen, allowed = (
+        try_moves(scenario, routes, state),
+        see(scenario, m, state, forecast),
+        np.asarray(mask, np.bool_),
+    )
+    seen.background[:] = trial.seen.background
     out = empty_sheets(1, len(scenario.vnfs), len(scenario.servers))
     sheets = Sheets(out.vnf[0], out.server[0], out.pair[0], out.glob[0])
-    write_features(m, seen, allowed, found, w, work(m), changes(m), sheets)
+    write_features(m, seen, allowed, trial.changes, trial.work, work(m), changes(m), sheets)
     return Observation(*sheets, allowed)
 
 

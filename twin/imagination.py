@@ -56,7 +56,7 @@ def roll_out(
     imagine(
         m, seen, worth, found.bounds, slots_of(scenario, idle_since(state), migration),
         np.ascontiguousarray(traffic_mbps, dtype=np.float64), np.ascontiguousarray(ways), tail.slots,
-        at, work(m), np.zeros(1, dtype=PLANNED), out.taken, out.values,
+        at, np.zeros(1, dtype=PLANNED), out.taken, out.values,
     )  # fmt: skip
     return out
 

@@ -51,7 +51,6 @@ def measure(
     for i in range(len(m.resources)):
         row = w.passed[i]
         row.unit_ms = m.resources[i].scale * slowdown1(row.load / m.resources[i].capacity)
-        row.base = row.load
     return _chain_delays(m, hosts, ends, w)
 
 
@@ -61,7 +60,6 @@ def _clear(background: FloatArray, w: Work) -> None:
         row = w.passed[i]
         row.load = background[i] if i < len(background) else 0.0
         row.weighted = 0.0
-        row.total = 0.0
     for s in range(len(w.servers)):
         w.servers[s].vnfs = 0
         w.servers[s].memory_mb = 0.0
@@ -98,7 +96,6 @@ def _add(w: Work, i: int, demand: float, amount: float, share: float) -> None:
     row = w.passed[i]
     row.load += demand
     row.weighted += share * amount
-    row.total += amount
 
 
 @inner

@@ -29,26 +29,35 @@ def record(integers: str, floats: str) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
-SERVER = record("switch", "core cores memory_mb sleep_w idle_w peak_w wake_s wake_j sleep_after_s")
+SERVER = record("switch site", "core cores memory_mb sleep_w idle_w peak_w wake_s wake_j sleep_after_s")
 VNF = record("chain", "cpu_base cpu_per_mbps memory_mb state_mb service_ms")
 CHAIN = record("first last ingress egress", "max_delay_ms packet_kbit hops_ms")
 RESOURCE = record("", "capacity scale")
+WAY = record("first last", "ms")
 # What was read, of a state or of an instance of the batched simulator; ages in periods.
 SEEN_SERVER = record("awake up stale", "cores memory_mb power_w age")
 SEEN_VNF = record("blocked", "cores memory_mb")
 SEEN_CHAIN = record("stale", "delay_ms loss age spread_mbps")
-# Work: `weighted` are the amounts that pass, each times its chain's traffic weight, `total` the same without, `own` of
-# one chain alone; `unit_ms` is scale · slowdown at load `base`.
-PASSED = record("", "load base weighted total own unit_ms")
+# Work: `weighted` are the amounts that pass, each times its chain's traffic weight, `own` those of one chain alone;
+# `unit_ms` is scale · slowdown at this load.
+PASSED = record("", "load weighted own unit_ms")
 HOSTED = record("vnfs", "memory_mb")
-WEIGHED = record("", "delay_ms weight")
-UNDO = record("at", "load weighted total own")
-SITE = record("vnf blocked", "mean_ms own_ms others_ms fixed_ms link")
-CHANGE = record("blocked", "mean_ms chain_ms power_w link detour_ms others_ms")
+WEIGHED = record("", "delay_ms weight room_ms late_ms")
+# The index of who passes what (`twin.passer_kernels`): a resource's newest passer, and how tight it is.
+TIGHT = record("passer chain", "most next")
+PASSER = record("next chain", "amount")
+# The trial of moves (`twin.move_kernels`): of one link, of the routes over one switch, of a move.
+JOIN = record("", "mean_ms own_ms strain link fuller")
+SITE = record("vnf", "mean_ms own_ms fixed_ms strain link fuller")
+CHANGE = record("", "mean_ms chain_ms power_w detour_ms strain link fuller")
 
 
 class Model(NamedTuple):
-    """N switches, R resources; rows in the scenario's order. Never written after it was built."""
+    """N switches, R resources; rows in the scenario's order. Never written after it was built.
+
+    Sites are the K switches that have servers. Trials of moves ask for little else than ways to and from them, which
+    therefore lie together in memory: in a large network that is most of what a trial costs.
+    """
 
     period_s: float
     tau_delay: float
@@ -71,6 +80,9 @@ class Model(NamedTuple):
     route_ms: FloatArray  # [N, N], inf where there is no route
     route_first: IntArray  # [N·N + 1]
     route_links: IntArray
+    to_site: Records  # [N, K] WAY: from a switch to a site, its links at way_links[first:last]
+    from_site: Records  # [N, K] WAY: from a site to a switch
+    way_links: npt.NDArray[np.int32]
     quiet: FloatArray  # [2L] zeros: no load but ours
 
 
@@ -80,9 +92,18 @@ class Work(NamedTuple):
     passed: Records  # [R] PASSED
     chains: Records  # [C] WEIGHED
     servers: Records  # [S] HOSTED
-    undo: Records  # [U] UNDO
-    sites: Records  # [N] SITE, the trial of the routes over one switch
-    hosts: IntArray  # [V] a trial placement
+    tight: Records  # [R] TIGHT
+    passers: Records  # [P] PASSER
+    listed: IntArray  # resources that one chain passes, or that one move touches
+    joins: Records  # [2L + S] JOIN
+    sites: Records  # [K] SITE
+
+
+class Bounds(NamedTuple):
+    """Utilisations that a move may lead to."""
+
+    cpu: float
+    link: float
 
 
 class Seen(NamedTuple):
@@ -121,6 +142,8 @@ def _records(kind: np.dtype[np.void], columns: dict[str, FloatArray | IntArray])
 def _build(scenario: Scenario, t: Tables, routes: Routes) -> Model:
     links, servers, ends = 2 * len(scenario.links), len(scenario.servers), len(scenario.endpoints)
     first, crossed = routes.crossed
+    sites = np.unique(t.server_switch)
+    to_site, from_site, way_links = _ways(routes, sites)
     return Model(
         period_s=t.period_s,
         tau_delay=t.tau_delay,
@@ -136,20 +159,41 @@ def _build(scenario: Scenario, t: Tables, routes: Routes) -> Model:
         mean_cores=float(t.cpu_cores.mean()),
         mean_limit_ms=float(t.max_delay_ms.mean()),
         mean_link_mbps=float(t.bandwidth_mbps.mean()) if links else t.access_mbps,
-        servers=_server_records(t),
+        servers=_server_records(t, sites),
         vnfs=_vnf_records(t),
         chains=_chain_records(t),
         resources=_resource_records(t, ends),
         route_ms=routes.delay_ms,
         route_first=first,
         route_links=crossed,
+        to_site=to_site,
+        from_site=from_site,
+        way_links=way_links,
         quiet=np.zeros(links),
     )
 
 
-def _server_records(t: Tables) -> Records:
+def _ways(routes: Routes, sites: IntArray) -> tuple[Records, Records, npt.NDArray[np.int32]]:
+    """Ways [N, K] between all switches and the sites, there and back, and their links."""
+    size = len(routes.delay_ms)
+    switch, site = np.repeat(np.arange(size), len(sites)), np.tile(sites, size)
+    there, back = (_way(routes, a, b, (size, len(sites))) for a, b in ((switch, site), (site, switch)))
+    back[0]["first"] += len(there[1])
+    back[0]["last"] += len(there[1])
+    return there[0], back[0], np.concatenate([there[1], back[1]]).astype(np.int32)
+
+
+def _way(routes: Routes, a: IntArray, b: IntArray, shape: tuple[int, int]) -> tuple[Records, IntArray]:
+    links, segment = routes.incidence(a, b)
+    last = np.cumsum(np.bincount(segment, minlength=len(a)))
+    columns = {"first": np.concatenate([[0], last[:-1]]), "last": last, "ms": routes.delay_ms[a, b]}
+    return _records(WAY, columns).reshape(shape), links
+
+
+def _server_records(t: Tables, sites: IntArray) -> Records:
     same = {name: getattr(t, name) for name in SERVER.names or () if name in t._fields}
-    return _records(SERVER, {**same, "switch": t.server_switch, "core": t.server_core, "cores": t.cpu_cores})
+    columns = {**same, "switch": t.server_switch, "site": np.searchsorted(sites, t.server_switch)}
+    return _records(SERVER, {**columns, "core": t.server_core, "cores": t.cpu_cores})
 
 
 def _vnf_records(t: Tables) -> Records:
@@ -174,14 +218,17 @@ def _resource_records(t: Tables, ends: int) -> Records:
 
 def work(m: Model) -> Work:
     """Fresh scratch for one thread."""
-    switches = len(m.route_ms)
+    longest, stops = int(np.diff(m.route_first).max()), m.chains["last"] - m.chains["first"]
+    crossings = (stops + 1) * longest + 2 * stops
     return Work(
         passed=np.zeros(len(m.resources), dtype=PASSED),
         chains=np.zeros(len(m.chains), dtype=WEIGHED),
         servers=np.zeros(len(m.servers), dtype=HOSTED),
-        undo=np.zeros(4 * switches + 4, dtype=UNDO),
-        sites=np.zeros(switches, dtype=SITE),
-        hosts=np.zeros(len(m.vnfs), dtype=np.int64),
+        tight=np.zeros(len(m.resources), dtype=TIGHT),
+        passers=np.zeros(int(crossings.sum()), dtype=PASSER),
+        listed=np.zeros(int(crossings.max()) + 4 * longest + 4, dtype=np.int64),
+        joins=np.zeros(m.cpu, dtype=JOIN),
+        sites=np.zeros(m.to_site.shape[1], dtype=SITE),
     )
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from twin.compiled import compiled, inner
 from twin.kernels import copy, measure, settled_power_w
-from twin.model import Model, Records, Seen, Work
+from twin.model import Bounds, Model, Records, Seen, Work
 from twin.move_kernels import trial_moves
-from twin.refusal_kernels import FEASIBLE, refuse_all, refuse_one, slack_of
-from twin.search_kernels import Bounds, Level, Worth, best_above, look, seen_from
+from twin.refusal_kernels import FEASIBLE, refuse_all, refuse_one
+from twin.search_kernels import Level, Worth, best_above, look, seen_from
 from twin.slot_kernels import is_awake, move_j, move_s, slot_j
 from twin.state import BoolArray, FloatArray, IntArray
 
@@ -85,7 +85,6 @@ def imagine(
     ways: IntArray,
     tail_slots: float,
     at: Level,
-    spare: Work,
     plan: Records,
     taken: IntArray,
     values: FloatArray,
@@ -106,10 +105,10 @@ def imagine(
                 v, s = ways[k, t, 0], ways[k, t, 1]
                 if t > 0 and v != STAY:
                     shown = _shown(m, seen, g, traffic_mbps[n, t - 1], at.hosts)
-                    look(m, shown, bounds, at)
-                    if v == FREE or not _may(m, shown, bounds, at, spare, v, s):
+                    look(m, shown, at)
+                    if v == FREE or not _may(m, shown, bounds, at, v, s):
                         best.worth = 0.0
-                        best_above(m, shown, worth, bounds, at, spare, best)
+                        best_above(m, shown, worth, bounds, at, best)
                         v, s = best.vnf, best.server
                 taken[k, t, 0], taken[k, t, 1] = v, s
                 total += live(m, g, at.hosts, traffic_mbps[n, t], seen.ends, g.now_idle_s, v, s, at.w)
@@ -118,8 +117,8 @@ def imagine(
 
 
 @inner
-def _may(m: Model, shown: Seen, bounds: Bounds, at: Level, spare: Work, v: int, s: int) -> bool:
-    return refuse_one(m, shown, bounds.cpu, at.changes, at.w, spare, v, s, slack_of(m, at.w, v)) == FEASIBLE
+def _may(m: Model, shown: Seen, bounds: Bounds, at: Level, v: int, s: int) -> bool:
+    return refuse_one(m, shown, bounds, at.changes, at.w, v, s) == FEASIBLE
 
 
 @inner
@@ -160,15 +159,15 @@ def slot_rewards(
 
 @compiled
 def feasible_actions(
-    m: Model, g: Slots, seen: Seen, bounds: Bounds, placements: IntArray, at: Level, spare: Work, legal: BoolArray
+    m: Model, g: Slots, seen: Seen, bounds: Bounds, placements: IntArray, at: Level, legal: BoolArray
 ) -> None:
     """Which actions [P, 1 + V·S] each placement [P, V] may take under the traffic of `seen`; stay always."""
     servers = len(m.servers)
     for p in range(len(placements)):
         copy(placements[p], at.hosts)
         measure(m, at.hosts, seen.offered_mbps, seen.ends, seen.background, at.w)
-        trial_moves(m, at.hosts, seen.offered_mbps, seen.ends, bounds.link, at.w, at.changes)
-        refuse_all(m, seen_from(seen, at.hosts), bounds.cpu, at.changes, at.w, spare, g.codes)
+        trial_moves(m, at.hosts, seen.offered_mbps, seen.ends, at.w, at.changes)
+        refuse_all(m, seen_from(seen, at.hosts), bounds, at.changes, at.w, g.codes)
         legal[p, 0] = True
         for v in range(len(at.hosts)):
             for s in range(servers):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from twin.compiled import compiled, inner
-from twin.kernels import copy, measure
-from twin.model import Model, Records, Seen, Work
-from twin.move_kernels import LINK_OVER, NO_ROUTE
+from twin.model import Bounds, Model, Records, Seen, Work
+from twin.move_kernels import rise_ms
+from twin.passer_kernels import late_by, slow, stop
 from twin.state import IntArray
 
 # Rows of `tuple(twin.feasibility.Refusal)`; a test holds them together.
@@ -30,27 +32,16 @@ def memory_after(m: Model, w: Work, seen: Seen, v: int, s: int) -> float:
 
 
 @compiled
-def refuse_all(m: Model, seen: Seen, cpu_limit: float, changes: Records, w: Work, spare: Work, codes: IntArray) -> None:
+def refuse_all(m: Model, seen: Seen, bounds: Bounds, changes: Records, w: Work, codes: IntArray) -> None:
     """Fills `codes` [V, S]; `w` and `changes` must hold this placement and the trial of its moves."""
     for v in range(len(seen.hosts)):
-        slack_ms = _least_slack(m, w, m.vnfs[v].chain)
         for s in range(len(w.servers)):
-            codes[v, s] = refuse_one(m, seen, cpu_limit, changes, w, spare, v, s, slack_ms)
+            codes[v, s] = refuse_one(m, seen, bounds, changes, w, v, s)
 
 
 @inner
-def refuse_one(
-    m: Model,
-    seen: Seen,
-    cpu_limit: float,
-    changes: Records,
-    w: Work,
-    spare: Work,
-    v: int,
-    s: int,
-    slack_ms: float,
-) -> int:
-    """The code of one move; `slack_ms` is the least room of the other chains."""
+def refuse_one(m: Model, seen: Seen, bounds: Bounds, changes: Records, w: Work, v: int, s: int) -> int:
+    """The code of one move."""
     c, change = m.vnfs[v].chain, changes[v, s]
     if seen.hosts[v] == s:
         return SAME_SERVER
@@ -62,43 +53,52 @@ def refuse_one(
         return SERVER_DOWN
     if memory_after(m, w, seen, v, s) > 1.0:
         return MEMORY_FULL
-    if cpu_after(m, w, seen, v, s) > cpu_limit:
+    if cpu_after(m, w, seen, v, s) > bounds.cpu:
         return CPU_FULL
-    if change.blocked == NO_ROUTE:
+    if change.fuller == math.inf:
         return UNREACHABLE
-    if change.blocked == LINK_OVER:
+    if change.fuller > bounds.link:
         return LINK_FULL
     if w.chains[c].delay_ms <= m.chains[c].max_delay_ms < change.chain_ms:
         return DELAY_EXCEEDED
-    if change.others_ms > slack_ms and _others_late(m, seen, w, spare, v, s):
+    if change.strain > 1.0 and _others_late(m, seen, w, v, s):
         return DELAY_EXCEEDED
     return FEASIBLE
 
 
 @inner
-def _least_slack(m: Model, w: Work, chain: int) -> float:
-    """The least room below its tolerable delay of any other chain that is below it."""
-    least = 1e300
-    for c in range(len(w.chains)):
-        room = m.chains[c].max_delay_ms - w.chains[c].delay_ms
-        if c != chain and 0.0 <= room < least:
-            least = room
-    return least
+def _others_late(m: Model, seen: Seen, w: Work, v: int, s: int) -> bool:
+    """Does a chain become late that is not late now? Looks at those that pass what gets slower or faster."""
+    c, host, late = m.vnfs[v].chain, seen.hosts[v], False
+    offered = seen.offered_mbps[c]
+    count = _touched_links(m, seen, w, c, v, s)
+    for k in range(count):
+        row = w.passed[w.listed[k]]
+        if row.own != 0.0:
+            slow(w, w.listed[k], rise_ms(m, w, w.listed[k], row.own * offered))
+        row.own = 0.0
+    cores = m.vnfs[v].cpu_base + m.vnfs[v].cpu_per_mbps * offered
+    for i, demand in ((m.access + s, offered), (m.access + host, -offered), (m.cpu + s, cores), (m.cpu + host, -cores)):
+        slow(w, i, rise_ms(m, w, i, demand))
+        w.listed[count] = i
+        count += 1
+    for k in range(count):
+        late = late_by(w, w.listed[k], c) or late
+    return late
 
 
 @inner
-def slack_of(m: Model, w: Work, v: int) -> float:
-    """The least room of the chains that VNF v is not in."""
-    return _least_slack(m, w, m.vnfs[v].chain)
-
-
-@inner
-def _others_late(m: Model, seen: Seen, w: Work, spare: Work, v: int, s: int) -> bool:
-    """Measures the placement after the move: does a chain become late that is not late now?"""
-    copy(seen.hosts, spare.hosts)
-    spare.hosts[v] = s
-    measure(m, spare.hosts, seen.offered_mbps, seen.ends, seen.background, spare)
-    for c in range(len(w.chains)):
-        if w.chains[c].delay_ms <= m.chains[c].max_delay_ms < spare.chains[c].delay_ms:
-            return True
-    return False
+def _touched_links(m: Model, seen: Seen, w: Work, c: int, v: int, s: int) -> int:
+    """Lists the links of the old and the new segments; `own` is by how many passages more (or fewer) of chain c."""
+    before, after = stop(m, seen.hosts, seen.ends, c, v - 1), stop(m, seen.hosts, seen.ends, c, v + 1)
+    count = 0
+    for to, more in ((m.servers[seen.hosts[v]].switch, -1.0), (m.servers[s].switch, 1.0)):
+        for a, b in ((before, to), (to, after)):
+            at = a * len(m.route_ms) + b
+            for k in range(m.route_first[at], m.route_first[at + 1]):
+                row = w.passed[m.route_links[k]]
+                if row.own == 0.0:
+                    w.listed[count] = m.route_links[k]
+                    count += 1
+                row.own += more
+    return count

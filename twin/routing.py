@@ -170,13 +170,20 @@ class Router:
     configured one: noise of a few tenths of a millisecond never makes routes flap.
     """
 
-    def __init__(self, scenario: Scenario, *, tolerance_ms: float = 1.0, keep: int = 64) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        tolerance_ms: float = 1.0,
+        keep: int = 64,
+        known: dict[bytes, Routes] | None = None,
+    ) -> None:
         self.scenario = scenario
         self.tolerance_ms = tolerance_ms
         self.configured_ms: FloatArray = np.array([link.delay_ms for link in scenario.links], dtype=np.float64)
         self.in_use_ms = self.configured_ms.copy()
         self._keep = keep
-        self._cache: dict[bytes, Routes] = {}
+        self._cache = _known(scenario) if known is None else known
 
     def routes(self, link_up: BoolArray | None = None, link_delay_ms: FloatArray | None = None) -> Routes:
         """Routes for the links that are up [L] and the delays measured [L]; default: all up, as configured."""
@@ -186,7 +193,7 @@ class Router:
         key = up.tobytes() + self.in_use_ms.tobytes()
         if key not in self._cache:
             if len(self._cache) >= self._keep:
-                self._cache.pop(next(iter(self._cache)))
+                self._cache.pop(next(iter(self._cache)), None)
             self._cache[key] = compute_routes(self.scenario, up, self.in_use_ms)
         return self._cache[key]
 
@@ -197,6 +204,18 @@ class Router:
         self.in_use_ms = np.where(back, self.configured_ms, self.in_use_ms)
 
 
+_KNOWN: dict[int, dict[bytes, Routes]] = {}
+
+
+def _known(scenario: Scenario) -> dict[bytes, Routes]:
+    """What all routers of a scenario share: the same links and delays give the same `Routes`, and what hangs on it."""
+    key = id(scenario)
+    if key not in _KNOWN:
+        _KNOWN[key] = {}
+        weakref.finalize(scenario, _KNOWN.pop, key, None)
+    return _KNOWN[key]
+
+
 _ROUTERS: dict[int, Router] = {}
 
 
@@ -205,6 +224,6 @@ def configured_routes(scenario: Scenario, link_up: BoolArray | None = None) -> R
     key = id(scenario)
     if key not in _ROUTERS:
         # A copy, for a router that held the scenario itself would keep it alive for ever.
-        _ROUTERS[key] = Router(dataclasses.replace(scenario))
+        _ROUTERS[key] = Router(dataclasses.replace(scenario), known=_known(scenario))
         weakref.finalize(scenario, _ROUTERS.pop, key, None)
     return _ROUTERS[key].routes(link_up)

@@ -11,11 +11,11 @@ from twin.feasibility import Limits
 from twin.feature_kernels import model_seen
 from twin.kernels import measure, settled_power_w
 from twin.migration_cost import MigrationCost
-from twin.model import Model, Seen, changes, model, work
+from twin.model import Bounds, Model, Seen, changes, model, work
 from twin.move_modes import move_costs
 from twin.routing import Routes
 from twin.scenario import Scenario
-from twin.search_kernels import PLANNED, Bounds, Level, Room, Worth, descend, plan_two
+from twin.search_kernels import PLANNED, Level, Room, Worth, descend, plan_two
 from twin.state import BoolArray, FloatArray, IntArray, NetworkState
 from twin.tables import initial_hosts, tables
 from twin.trial import see
@@ -86,7 +86,7 @@ class Search:
             Level(hosts.copy(), work(m), changes(m), np.zeros((len(m.vnfs), len(m.servers)), dtype=np.bool_))
             for _ in range(2)
         )
-        return Room(here, there, work(m), np.zeros(3, dtype=PLANNED))
+        return Room(here, there, np.zeros(3, dtype=PLANNED))
 
 
 def search(

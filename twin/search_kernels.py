@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from twin.compiled import compiled, inner
 from twin.kernels import copy, measure
-from twin.model import Model, Record, Records, Seen, Work, record
+from twin.model import Bounds, Model, Record, Records, Seen, Work, record
 from twin.move_kernels import trial_moves
-from twin.refusal_kernels import FEASIBLE, refuse_one, slack_of
+from twin.refusal_kernels import FEASIBLE, refuse_one
 from twin.state import BoolArray, FloatArray, IntArray
 
 PLANNED = record("vnf server", "worth")  # one move of a plan; `vnf` -1: none
@@ -39,26 +39,18 @@ class Level(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Work space of one search: where it is, where a first move leads, and `spare` for feasibility."""
+    """Work space of one search: where it is, and where a first move leads."""
 
     here: Level
     there: Level
-    spare: Work
     plan: Records  # [3] PLANNED: two moves, and scratch
 
 
-class Bounds(NamedTuple):
-    """Utilisations that a planned placement may reach."""
-
-    cpu: float
-    link: float
-
-
 @inner
-def look(m: Model, seen: Seen, bounds: Bounds, at: Level) -> None:
+def look(m: Model, seen: Seen, at: Level) -> None:
     """Measures the placement of `at` under the traffic that is seen, and tries every move of it."""
     measure(m, at.hosts, seen.offered_mbps, seen.ends, seen.background, at.w)
-    trial_moves(m, at.hosts, seen.offered_mbps, seen.ends, bounds.link, at.w, at.changes)
+    trial_moves(m, at.hosts, seen.offered_mbps, seen.ends, at.w, at.changes)
 
 
 @inner
@@ -85,14 +77,12 @@ def seen_from(seen: Seen, hosts: IntArray) -> Seen:
 
 
 @inner
-def _allow(m: Model, seen: Seen, bounds: Bounds, at: Level, spare: Work) -> None:
+def _allow(m: Model, seen: Seen, bounds: Bounds, at: Level) -> None:
     """Which moves of `at` are feasible."""
     there = seen_from(seen, at.hosts)
     for v in range(len(at.hosts)):
-        slack_ms = slack_of(m, at.w, v)
         for s in range(len(at.w.servers)):
-            code = refuse_one(m, there, bounds.cpu, at.changes, at.w, spare, v, s, slack_ms)
-            at.allowed[v, s] = code == FEASIBLE
+            at.allowed[v, s] = refuse_one(m, there, bounds, at.changes, at.w, v, s) == FEASIBLE
 
 
 @inner
@@ -108,19 +98,16 @@ def _best_allowed(seen: Seen, worth: Worth, at: Level, out: Record) -> None:
 
 
 @inner
-def best_above(m: Model, seen: Seen, worth: Worth, bounds: Bounds, at: Level, spare: Work, out: Record) -> None:
+def best_above(m: Model, seen: Seen, worth: Worth, bounds: Bounds, at: Level, out: Record) -> None:
     """The feasible move of `at` that is worth most and more than `out.worth`; asks what is feasible only of those."""
     out.vnf = -1
     there = seen_from(seen, at.hosts)
     for v in range(len(at.hosts)):
-        slack_ms = -1.0
         for s in range(len(at.w.servers)):
             value = _worth(seen, worth, at, v, s)
             if value <= out.worth or s == at.hosts[v]:
                 continue
-            if slack_ms < 0.0:
-                slack_ms = slack_of(m, at.w, v)
-            if refuse_one(m, there, bounds.cpu, at.changes, at.w, spare, v, s, slack_ms) == FEASIBLE:
+            if refuse_one(m, there, bounds, at.changes, at.w, v, s) == FEASIBLE:
                 out.vnf, out.server, out.worth = v, s, value
 
 
@@ -135,9 +122,9 @@ def _best_pair(m: Model, seen: Seen, worth: Worth, bounds: Bounds, x: Room) -> N
             first = _worth(seen, worth, x.here, v, s)
             copy(x.here.hosts, x.there.hosts)
             x.there.hosts[v] = s
-            look(m, seen, bounds, x.there)
+            look(m, seen, x.there)
             second.worth = found - first
-            best_above(m, seen, worth, bounds, x.there, x.spare, second)
+            best_above(m, seen, worth, bounds, x.there, second)
             if second.vnf >= 0:
                 found = first + second.worth
                 x.plan[0].vnf, x.plan[0].server, x.plan[0].worth = v, s, first
@@ -150,7 +137,7 @@ def plan_two(m: Model, seen: Seen, worth: Worth, bounds: Bounds, deep: bool, x: 
 
     The first is one that `x.here.allowed` holds.
     """
-    look(m, seen, bounds, x.here)
+    look(m, seen, x.here)
     _best_allowed(seen, worth, x.here, x.plan[0])
     x.plan[1].vnf = -1
     if deep:
@@ -166,8 +153,8 @@ def descend(m: Model, seen: Seen, worth: Worth, bounds: Bounds, deep: bool, most
     """
     moves = 0
     while moves < most:
-        look(m, seen, bounds, x.here)
-        _allow(m, seen, bounds, x.here, x.spare)
+        look(m, seen, x.here)
+        _allow(m, seen, bounds, x.here)
         _best_allowed(seen, worth, x.here, x.plan[0])  # 1
         x.plan[1].vnf = -1
         if x.plan[0].vnf < 0:

@@ -10,7 +10,7 @@ from twin.feature_kernels import Sheets, model_seen, write_features
 from twin.kernels import active_w, copy, late_chains, measure, settled_power_w
 from twin.model import Model, Record, Records, Seen
 from twin.move_kernels import trial_moves, trial_one
-from twin.refusal_kernels import COOLDOWN, FEASIBLE, refuse_all, refuse_one, slack_of
+from twin.refusal_kernels import COOLDOWN, FEASIBLE, refuse_all, refuse_one
 from twin.slot_kernels import is_awake, move_j, move_s, slot_j
 from twin.state import BoolArray, IntArray
 from twin.traffic_kernels import Profiles, locate, normal, offer, uniform
@@ -69,7 +69,7 @@ def _place(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int)
         start = int(servers * uniform(seed, v, 0, _HOST))
         for k in range(servers):
             s = (start + k) % servers
-            fits = x.old_cores[s] + need <= 0.7 * g.cpu_limit * m.servers[s].cores
+            fits = x.old_cores[s] + need <= 0.7 * g.bounds.cpu * m.servers[s].cores
             if fits and x.old[s].memory_mb + vnf.memory_mb <= m.servers[s].memory_mb:
                 hosts[v] = s
                 break
@@ -120,8 +120,8 @@ def legal(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int, 
     """Is this one move feasible by what is seen?"""
     seen = seen_by(m, p, g, batch, b)
     model_seen(m, seen, x.w)
-    trial_one(m, seen.hosts, seen.offered_mbps, seen.ends, g.link_limit, v, s, x.w, x.changes)
-    return refuse_one(m, seen, g.cpu_limit, x.changes, x.w, x.spare, v, s, slack_of(m, x.w, v)) == FEASIBLE
+    trial_one(m, seen.hosts, seen.offered_mbps, seen.ends, v, s, x.w, x.changes)
+    return refuse_one(m, seen, g.bounds, x.changes, x.w, v, s) == FEASIBLE
 
 
 @inner
@@ -199,8 +199,8 @@ def observe_one(
     look_ahead(p, g, batch, x, b)
     seen = seen_by(m, p, g, batch, b)
     model_seen(m, seen, x.w)
-    trial_moves(m, seen.hosts, seen.offered_mbps, seen.ends, g.link_limit, x.w, x.changes)
-    refuse_all(m, seen, g.cpu_limit, x.changes, x.w, x.spare, x.codes)
+    trial_moves(m, seen.hosts, seen.offered_mbps, seen.ends, x.w, x.changes)
+    refuse_all(m, seen, g.bounds, x.changes, x.w, x.codes)
     for v in range(len(m.vnfs)):
         for s in range(len(m.servers)):
             mask[b, v, s] = x.codes[v, s] == FEASIBLE

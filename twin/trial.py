@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,16 +53,31 @@ def try_moves(
     state: NetworkState,
     *,
     offered_mbps: FloatArray | None = None,
-    link_limit: float = 0.95,
 ) -> Trial:
-    """Tries every move under the traffic that was read, or under `offered_mbps` [C], such as a forecast."""
+    """Tries every move under the traffic that was read, or under `offered_mbps` [C], such as a forecast.
+
+    The newest state's trial is kept, since mask, features and planners all ask for it. States are never written.
+    """
     m = model(scenario, routes)
-    w, seen, found = work(m), see(scenario, m, state), changes(m)
-    mean_ms, offered = model_seen(m, seen, w), seen.offered_mbps
     if offered_mbps is not None:
-        offered = np.asarray(offered_mbps, dtype=np.float64)
+        return _try(scenario, m, state, np.asarray(offered_mbps, dtype=np.float64))
+    newest: tuple[weakref.ref[NetworkState], Trial] | None = getattr(_KEPT, "newest", None)
+    if newest is None or newest[0]() is not state or newest[1].model is not m:
+        newest = _KEPT.newest = (weakref.ref(state), _try(scenario, m, state, None))
+    return newest[1]
+
+
+_KEPT = threading.local()  # a trial's work space serves one thread
+
+
+def _try(scenario: Scenario, m: Model, state: NetworkState, offered: FloatArray | None) -> Trial:
+    w, seen, found = work(m), see(scenario, m, state), changes(m)
+    mean_ms = model_seen(m, seen, w)
+    if offered is None:
+        offered = seen.offered_mbps
+    else:
         mean_ms = measure(m, seen.hosts, offered, seen.ends, seen.background, w)
-    trial_moves(m, seen.hosts, offered, seen.ends, link_limit, w, found)
+    trial_moves(m, seen.hosts, offered, seen.ends, w, found)
     return Trial(m, w, seen, mean_ms, settled_power_w(m, w), found)
 
 

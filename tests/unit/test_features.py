@@ -89,6 +89,18 @@ def test_predicted_changes_are_those_of_the_cost_model(seed: int) -> None:
             assert pair(observation, "chain_delay_after")[v, s] == pytest.approx(min(ratio, 5.0), rel=1e-5)
 
 
+def test_the_trial_of_the_newest_state_is_kept_and_no_other() -> None:
+    scenario = load_scenario("small")
+    routes, state = configured_routes(scenario), state_of(scenario)
+    first = try_moves(scenario, routes, state)
+    assert try_moves(scenario, routes, state) is first
+    busier = try_moves(scenario, routes, dataclasses.replace(state, offered_mbps=2.0 * state.offered_mbps))
+    assert (busier.changes["mean_ms"] != first.changes["mean_ms"]).any()
+    forecast = try_moves(scenario, routes, state, offered_mbps=2.0 * state.offered_mbps)
+    np.testing.assert_array_equal(forecast.changes["chain_ms"], busier.changes["chain_ms"])
+    assert try_moves(scenario, routes, state) is not first
+
+
 def test_where_a_vnf_is_nothing_changes() -> None:
     scenario = load_scenario("medium")
     state = state_of(scenario)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import networkx as nx
 import numpy as np
 import pytest
 
-from tests.unit.small_worlds import LINE, line
+from agent.a2c_policy import load_policy
+from agent.decision import View
+from tests.unit.small_worlds import LINE, line, state_of
+from twin import routing
+from twin.feasibility import feasible_moves
+from twin.forecast import PersistenceForecaster
 from twin.routing import Router, configured_routes
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
@@ -108,3 +115,29 @@ def test_a_reading_that_is_not_a_number_is_not_taken() -> None:
     router = Router(line())
     first = router.routes()
     assert router.routes(None, np.array([np.nan, np.inf])) is first
+
+
+def test_decisions_compute_routes_once_per_topology(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mask, features and prediction of a decision look routes up, and what hangs on them, whoever's router it is."""
+    scenario, policy, forecaster = load_scenario("small"), load_policy("small"), PersistenceForecaster()
+    computed = list[Scenario]()
+    compute = routing.compute_routes
+
+    def counted(of: Scenario, *links: np.ndarray) -> routing.Routes:
+        computed.append(of)
+        return compute(of, *links)
+
+    monkeypatch.setattr(routing, "compute_routes", counted)
+    state = state_of(scenario)
+    cut = dataclasses.replace(state, link_up=np.arange(len(scenario.links)) > 0)
+    for expected, seen in ((1, state), (1, dataclasses.replace(state)), (2, cut), (2, state)):
+        forecaster.observe(seen)
+        mask = feasible_moves(scenario, seen, Router(scenario).routes(seen.link_up, seen.link_delay_ms))
+        policy.decide(View(scenario, seen, forecaster.forecast(4), mask))
+        assert len(computed) == expected
+
+
+def test_routers_of_one_scenario_share_routes_and_others_do_not() -> None:
+    scenario, other = load_scenario("small"), load_scenario("small")
+    assert Router(scenario).routes() is Router(scenario).routes() is configured_routes(scenario)
+    assert Router(other).routes() is not Router(scenario).routes()
