@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.decision import MigrationDecision, Stay, View
+from agent.iterated import allowed, kicked, kicks_for
 from agent.lookahead import Lookahead
-from agent.planners import PAYBACK_SLOTS, allowed, first_step, kicked, kicks_for, planned, searched
+from agent.planners import PAYBACK_SLOTS, first_step, planned, searched
 from agent.programme import TOLERANCE, Programme
 from twin.errors import InputError
 from twin.scenario import Scenario

@@ -9,8 +9,9 @@ import numpy as np
 
 from agent.actions import STAY, moved
 from agent.decision import MigrationDecision, Move, Policy, Stay, View
+from agent.iterated import Target
 from agent.lookahead import Lookahead
-from agent.planners import PAYBACK_SLOTS, Target, first_step, planned, searched, way_to
+from agent.planners import PAYBACK_SLOTS, first_step, planned, searched, way_to
 from agent.policy import PolicyFunction
 from twin.forecast import Forecast
 from twin.imagination import Tail, roll_out

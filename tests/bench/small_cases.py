@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from twin.scenario import Scenario
+from twin.scenario import Objective, Placement, Scenario, Vnf
 from twin.scenario_file import parse_scenario
 
 DIURNAL = "{{profile: diurnal, mean_mbps: {mean}, swing: 0.7, day_s: 120, noise: 0.05, phase: {phase}}}"
@@ -73,6 +74,25 @@ def static_instance(seed: int) -> Scenario:
         f"placement: {_placement(chains, mbps, rng)}", "",
     ])  # fmt: skip
     return parse_scenario(text, Path(f"static{seed}.yaml"))
+
+
+def flat_instance(seed: int) -> Scenario:
+    """The same network where search is easy. Servers draw idle power whether they host anything or not, so that none
+    has to be emptied by moves that do not pay; they have two thirds of the cores, and VNFs are forty times as slow, so
+    that load matters more than distance. Placed at random with no regard to room: the start is overloaded."""
+    like, rng = static_instance(seed), np.random.default_rng([9, seed])
+    servers = tuple(
+        replace(s, cpu_cores=s.cpu_cores / 1.5, memory_mb=4096.0, power=replace(s.power, sleep_w=s.power.idle_w))
+        for s in like.servers
+    )
+    chains = tuple(replace(c, max_delay_ms=1e5, vnfs=tuple(_slow(vnf) for vnf in c.vnfs)) for c in like.chains)
+    hosts = {vnf.id: servers[int(rng.integers(len(servers)))].id for chain in chains for vnf in chain.vnfs}
+    objective = Objective(delay=0.7, energy=0.3)
+    return replace(like, servers=servers, chains=chains, placement=Placement(hosts), objective=objective)
+
+
+def _slow(vnf: Vnf) -> Vnf:
+    return replace(vnf, type=replace(vnf.type, service_ms=40.0 * vnf.type.service_ms))
 
 
 _TYPES = {

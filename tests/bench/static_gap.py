@@ -1,10 +1,11 @@
 """How far from the best placement policies end on many small networks with constant traffic.
 
-    python -m tests.bench.static_gap [--instances N] [--prove N] [--policy P]
+    python -m tests.bench.static_gap [--instances N] [--prove N] [--policy P] [--flat]
 
 The gap is of τ1·D/D0 + τ2·P/P0 of the placement where a way ends, over the best that any way found on that network;
 `--prove N` lets HiGHS prove the optimum of the first N (to 1e-4). A policy is asked again and again until it stays, at
-most `MOST` times, always with exact readings.
+most `MOST` times, a period apart, always with exact readings. `--flat`: networks where search is easy
+(`tests.bench.small_cases.flat_instance`).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from rich.table import Table
 
 from agent.a2c_policy import named_policy
 from agent.decision import Move, Policy, View
+from agent.iterated import kicked
 from agent.optimum import optimum
-from agent.planners import kicked
-from tests.bench.small_cases import static_instance
+from tests.bench.small_cases import flat_instance, static_instance
 from twin.feasibility import feasible_moves
 from twin.forecast import Forecast
 from twin.routing import Routes, configured_routes
@@ -58,7 +59,7 @@ def settle(scenario: Scenario, routes: Routes, state: NetworkState, policy: Poli
 
 
 def _moved(scenario: Scenario, state: NetworkState, hosts: IntArray) -> NetworkState:
-    """The same network with the VNFs there, read exactly."""
+    """The same network a period later with the VNFs there, read exactly."""
     from dataclasses import replace
 
     from twin.costs import vnf_cpu_cores
@@ -69,8 +70,10 @@ def _moved(scenario: Scenario, state: NetworkState, hosts: IntArray) -> NetworkS
     cores = np.bincount(hosts, weights=vnf_cpu_cores(scenario, state.offered_mbps), minlength=len(t.cpu_cores))
     memory = np.bincount(hosts, weights=t.vnf_memory_mb, minlength=len(t.cpu_cores))
     quiet = np.zeros_like(state.link_load_mbps)
-    return replace(after, server_cpu=cores / t.cpu_cores, server_memory=memory / t.memory_mb, awake=after.hosting,
-                   link_load_mbps=quiet)  # fmt: skip
+    return replace(
+        after, at_s=state.at_s + scenario.period_s, server_cpu=cores / t.cpu_cores,
+        server_memory=memory / t.memory_mb, awake=after.hosting, link_load_mbps=quiet,
+    )  # fmt: skip
 
 
 def main() -> int:
@@ -78,11 +81,13 @@ def main() -> int:
     parser.add_argument("--instances", type=int, default=50, metavar="N")
     parser.add_argument("--prove", type=int, default=0, metavar="N", help="prove the first N by HiGHS, ~20 s each (0)")
     parser.add_argument("--policy", default="generic", metavar="P", help="a trained policy (generic)")
+    parser.add_argument("--flat", action="store_true", help="networks where search is easy")
     arguments = parser.parse_args()
+    instance = flat_instance if arguments.flat else static_instance
     gaps: dict[str, list[float]] = {}
     times: dict[str, list[float]] = {}
     for seed in range(arguments.instances):
-        scenario = static_instance(seed)
+        scenario = instance(seed)
         state, routes = state_of(scenario), configured_routes(scenario)
         found = search(scenario, routes, state)
         ends: dict[str, IntArray] = {}

@@ -11,8 +11,9 @@ import pytest
 from agent.a2c_policy import load_policy, named_policy
 from agent.clairvoyant import ClairvoyantPolicy, SmallNetwork, clairvoyant_values, run_ahead
 from agent.decision import Move, Policy, Stay, View
+from agent.iterated import kicked
 from agent.optimum import optimum
-from agent.planners import SearchPolicy, kicked, way_to
+from agent.planners import SearchPolicy, first_step, moved_to, way_to
 from agent.refined import LookAheadPolicy, PolishedPolicy, sampled
 from agent.rollout import play
 from tests.unit.small_worlds import LINE, line, random_hosts, state_with
@@ -240,6 +241,26 @@ def test_the_way_to_a_placement_leads_there(small: Scenario) -> None:
     for move in way_to(found, target, most=100):
         hosts[move.vnf] = move.server
     assert hosts.tolist() == target.tolist()
+
+
+def test_where_no_step_on_the_way_is_feasible_another_server_makes_room(small: Scenario) -> None:
+    view = _view(small)
+    found = _search(small)
+    target = kicked(found, found.settle(found.seen.hosts), kicks=50, rng=np.random.default_rng(1))
+    on_the_way = np.zeros_like(view.mask)
+    for vnf in np.flatnonzero(found.seen.hosts != target):
+        on_the_way[vnf, target[vnf]] = True
+    direct = first_step(view, found, target, 1e3)
+    assert direct is not None
+    assert on_the_way[direct.vnf, direct.server]
+    blocked = View(small, view.state, view.forecast, view.mask & ~on_the_way)
+    aside = first_step(blocked, found, target, 1e3)
+    assert aside is not None
+    assert blocked.mask[aside.vnf, aside.server]
+    hosts, way = moved_to(found.seen.hosts, aside.vnf, aside.server), np.flatnonzero(found.seen.hosts != target)
+    assert aside.vnf in way
+    assert any(found.fits(moved_to(hosts, int(v), int(target[v]))) for v in way if v != aside.vnf)
+    assert first_step(blocked, found, target, 0.0) is None
 
 
 def test_refinements_have_names_that_a_user_may_give(small: Scenario) -> None:
