@@ -33,6 +33,8 @@ class A2CConfig:
     `entropy_coef` falls linearly to `entropy_final`, the learning rate linearly to a tenth, over a training run.
     `gain_prior` is the logit that a move starts with per standard deviation of its modelled gain: training starts from
     a soft greedy policy and learns where greed is wrong. 0 starts from nothing.
+    `episode_slots`: time limit of an episode. `smoothing`: the forecast that the policy is shown is the past smoothed,
+    with this weight of the newest reading (`twin.forecast.SmoothedForecaster`); 1 is persistence.
     """
 
     discount: float = 0.97
@@ -46,6 +48,8 @@ class A2CConfig:
     max_grad_norm: float = 0.5
     hidden: int = 32
     gain_prior: float = 2.0
+    episode_slots: int = 64
+    smoothing: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,26 +22,35 @@ _SCALER_SLOTS = 16
 
 
 class Collector:
-    """Endless rollouts of T slots in B instances of one scenario (`config.n_steps`, `config.batch`).
+    """Endless rollouts of T slots in B instances (`config.n_steps`, `config.batch`) of one scenario, or of several that
+    are of one size.
 
-    Every other group plays the scenario as in its file, with fresh traffic in each episode; the others start anywhere.
+    Every other group plays its scenario as in its file, with fresh traffic in each episode; the others start anywhere.
     """
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenarios: Sequence[Scenario],
         network: PolicyNetwork,
         config: A2CConfig,
         *,
         rng: torch.Generator,
         seed: int,
-        slots: int,
     ) -> None:
+        slots = config.episode_slots
         self._network, self._config, self._rng = network, config, rng
-        sizes = [len(part) for part in np.array_split(np.arange(config.batch), min(GROUPS, config.batch))]
+        groups = min(max(GROUPS, len(scenarios)), config.batch)
+        sizes = [len(part) for part in np.array_split(np.arange(config.batch), groups)]
         self._firsts = np.cumsum([0, *sizes])[:-1]
         self._sims = [
-            BatchSim(scenario, size, seed + number * _GROUP_SEEDS, randomise=number % 2 == 1, slots=slots)
+            BatchSim(
+                scenarios[number % len(scenarios)],
+                size,
+                seed + number * _GROUP_SEEDS,
+                randomise=number % 2 == 1,
+                slots=slots,
+                smoothing=config.smoothing,
+            )
             for number, size in enumerate(sizes)
         ]
         self._seen = _joined([sim.reset() for sim in self._sims])

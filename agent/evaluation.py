@@ -15,6 +15,7 @@ from scipy import stats
 
 from agent.decision import Policy
 from agent.rollout import PlayedSlot, play
+from twin.forecast import Forecaster, PersistenceForecaster
 from twin.scenario import Scenario
 from twin.simulator import TwinWorld
 
@@ -129,14 +130,16 @@ def compare(
     slots: int,
     clock: Callable[[], float],
     progress: Callable[[str, int], None] = lambda policy, seed: None,
+    forecaster: Callable[[], Forecaster] = PersistenceForecaster,
 ) -> Comparison:
-    """Plays every policy on every seed. `clock` gives seconds, for decision times; `progress` hears of each run."""
+    """Plays every policy on every seed. `clock` gives seconds, for decision times; `progress` hears of each run;
+    `forecaster` makes who forecasts in one."""
     runs: dict[str, list[Run]] = {name: [] for name in policies}
     days: dict[str, tuple[PlayedSlot, ...]] = {}
     for seed in seeds:
         for name, make in policies.items():
             world = TwinWorld(scenario, seed=seed)
-            played = tuple(play(world, make(seed), slots=slots, clock=clock))
+            played = tuple(play(world, make(seed), slots=slots, clock=clock, forecaster=forecaster()))
             days.setdefault(name, played)
             runs[name].append(summarise(played, scenario))
             progress(name, seed)

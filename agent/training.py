@@ -32,13 +32,28 @@ from twin.state import FloatArray
 
 DEFAULTS = A2CConfig()
 SIZES = FeatureSizes(len(VNF_FEATURES), len(SERVER_FEATURES), len(PAIR_FEATURES), len(GLOBAL_FEATURES))
-EPISODE_SLOTS = 64
 VALIDATION_SEED, VALIDATION_RUNS, VALIDATION_SLOTS = 500_000, 16, 60
 VALIDATIONS = 10
 # Evaluation uses seeds below the validation seeds, training those from here on: no traffic is shared.
 CALM_MARGINS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 CALM_LOSS = 0.002  # λ per slot that sparing needless moves may cost
 _TRAINING_SEED, _SEED_SPAN, _SCENARIO_SPAN = 1_000_000, 1_000_000, 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What validations play: `slots` periods with a forecast smoothed as in `A2CConfig`."""
+
+    slots: int = VALIDATION_SLOTS
+    smoothing: float = 1.0
+
+    @classmethod
+    def of(cls, config: A2CConfig) -> Course:
+        """Never shorter than the episodes of the training."""
+        return cls(max(VALIDATION_SLOTS, config.episode_slots), config.smoothing)
+
+
+SHORT = Course()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +152,13 @@ class TrainingRun:
         self.rng = torch.Generator().manual_seed(seed)
         first = _TRAINING_SEED + seed * _SEED_SPAN
         self.collectors = [
-            Collector(s, self.network, config, rng=self.rng, seed=first + i * _SCENARIO_SPAN, slots=EPISODE_SLOTS)
+            Collector([s], self.network, config, rng=self.rng, seed=first + i * _SCENARIO_SPAN)
             for i, s in enumerate(self.scenarios)
         ]
         if start is None:
             self.collectors[0].fit_scalers(np.random.default_rng(seed))
-            self.network.prefer(PAIR_FEATURES.index("gain"), config.gain_prior)
+            gain = "gain" if config.smoothing == 1.0 else "gain_forecast"
+            self.network.prefer(PAIR_FEATURES.index(gain), config.gain_prior)
         else:
             self.network.restore(start)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, eps=1e-5)
@@ -172,7 +188,7 @@ class TrainingRun:
     def result(self) -> TrainedPolicy:
         """The best policy so far, made calm."""
         names = tuple(s.name for s in self.scenarios)
-        function = calm(self.scenarios, self.best)
+        function = calm(self.scenarios, self.best, Course.of(self.config))
         return TrainedPolicy(function, names, self.seed, self.steps, self.config, tuple(self.validations))
 
     def _round(self) -> tuple[Losses, float]:
@@ -181,36 +197,48 @@ class TrainingRun:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(0.1, left)
         entropy = self.config.entropy_final + (self.config.entropy_coef - self.config.entropy_final) * left
-        rollout = self.collectors[self.done % len(self.collectors)].collect()
+        rollout = self._collector().collect()
         losses = update(self.network, self.optimizer, rollout, self.config, entropy_coef=entropy)
         self.done += 1
         return losses, float(rollout.rewards.mean())
 
+    def _collector(self) -> Collector:
+        """Whose turn it is."""
+        return self.collectors[self.done % len(self.collectors)]
+
+    def _score(self, function: PolicyFunction) -> float:
+        """Mean λ per slot on the validation seeds."""
+        course = Course.of(self.config)
+        return float(np.mean([validation_score(s, function, course=course) for s in self.scenarios]))
+
     def _validate(self) -> None:
         """Plays the policy as it is, and keeps it if it is the best so far."""
         function = self.network.function()
-        score = float(np.mean([validation_score(s, function) for s in self.scenarios]))
+        score = self._score(function)
         if not self.validations or score >= max(best for _, best in self.validations):
             self.best = function
         self.validations.append((self.steps, score))
 
 
-def calm(scenarios: Sequence[Scenario], function: PolicyFunction) -> PolicyFunction:
+def calm(scenarios: Sequence[Scenario], function: PolicyFunction, course: Course = SHORT) -> PolicyFunction:
     """The policy with the greatest margin in favour of *stay* that costs at most `CALM_LOSS` on the validation seeds,
     both where runs start as the files say and where they start anywhere.
 
     Moves that gain next to nothing cost next to nothing in the model; on a live network each is a risk.
     """
-    before = _calm_scores(scenarios, function)
+    before = _calm_scores(scenarios, function, course)
     for calmer in reversed(_calmer(function)):
-        if (_calm_scores(scenarios, calmer) >= before - CALM_LOSS).all():
+        if (_calm_scores(scenarios, calmer, course) >= before - CALM_LOSS).all():
             return calmer
     return function
 
 
-def _calm_scores(scenarios: Sequence[Scenario], function: PolicyFunction) -> FloatArray:
+def _calm_scores(scenarios: Sequence[Scenario], function: PolicyFunction, course: Course) -> FloatArray:
     """Mean λ per slot, [2]: from the files' start, from anywhere."""
-    scores = [[validation_score(s, function, randomise=randomise) for s in scenarios] for randomise in (False, True)]
+    scores = [
+        [validation_score(s, function, randomise=randomise, course=course) for s in scenarios]
+        for randomise in (False, True)
+    ]
     result: FloatArray = np.array(scores).mean(axis=1)
     return result
 
@@ -222,10 +250,15 @@ def _calmer(function: PolicyFunction) -> list[PolicyFunction]:
     return [replace(function, weights={**function.weights, name: bias}) for bias in biases]
 
 
-def validation_score(scenario: Scenario, function: PolicyFunction, *, randomise: bool = False) -> float:
+def validation_score(
+    scenario: Scenario, function: PolicyFunction, *, randomise: bool = False, course: Course = SHORT
+) -> float:
     """Mean λ per slot of the likeliest actions on the validation seeds."""
-    sim = BatchSim(scenario, VALIDATION_RUNS, VALIDATION_SEED, randomise=randomise, slots=VALIDATION_SLOTS)
-    return play(sim, function, slots=VALIDATION_SLOTS)
+    sim = BatchSim(
+        scenario, VALIDATION_RUNS, VALIDATION_SEED,
+        randomise=randomise, slots=course.slots, smoothing=course.smoothing,
+    )  # fmt: skip
+    return play(sim, function, slots=course.slots)
 
 
 def play(sim: BatchSim, function: PolicyFunction, *, slots: int) -> float:

@@ -113,8 +113,8 @@ def _add_run(commands: Any) -> None:
 
 
 def _add_twin_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--twin", default="", metavar="T", help="who forecasts: `persistence`, `generic` (the"
-                        " twin that ships) or a file of `twin fit` (persistence)")  # fmt: skip
+    parser.add_argument("--twin", default="", metavar="T", help="who forecasts: `persistence`, `smoothed`"
+                        " readings, `generic` (the twin that ships) or a file of `twin fit` (persistence)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

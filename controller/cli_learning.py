@@ -92,6 +92,8 @@ def add_evaluate(commands: Any) -> None:
                         " on small networks exact and clairvoyant, to which gaps are then measured")  # fmt: skip
     parser.add_argument("--polish", action="store_true", help="a row for the policy polished by search")
     parser.add_argument("--look-ahead", action="store_true", help="a row for the policy with look-ahead")
+    parser.add_argument("--twin", default="", metavar="T", help="who forecasts in all rows: `persistence`, `smoothed`"
+                        " readings, `generic` (the twin that ships) or a file of `twin fit` (persistence)")  # fmt: skip
     parser.add_argument("--seeds", type=count, default=10, metavar="N", help="runs per policy (10)")
     parser.add_argument("--slots", type=count, default=60, metavar="N", help="control periods per run (60)")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="every run's figures")
@@ -111,6 +113,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return evaluate_policies(
         Evaluation(
             arguments.scenario, names, arguments.seeds, arguments.slots, arguments.json, arguments.plots,
-            arguments.curves,
+            arguments.curves, arguments.twin,
         )
     )  # fmt: skip

@@ -20,8 +20,7 @@ from controller.thrift import Past
 from controller.tick import Decider
 from twin.errors import InputError
 from twin.feasibility import Limits
-from twin.forecast import Forecaster, PersistenceForecaster
-from twin.learned.serving import TwinForecaster, named_twin
+from twin.learned.serving import named_forecaster
 from twin.routing import Router
 from twin.samples import Sample
 from twin.scenario import Scenario
@@ -88,11 +87,8 @@ def play_dry(
 ) -> TwinWorld:  # fmt: skip
     """One policy's run: the same builder, decider and verdict as live; a move is executed in the simulator."""
     world, builder, router = TwinWorld(scenario, seed=seed), StateBuilder(scenario), Router(scenario)
-    learned = named_twin(twin, scenario)
-    forecaster: Forecaster = PersistenceForecaster() if learned is None else TwinForecaster(learned)
-    decider = Decider(
-        scenario, named_policy(policy, scenario, seed=seed), forecaster, limits=Limits(), clock=time.perf_counter
-    )
+    chosen, forecaster = named_policy(policy, scenario, seed=seed), named_forecaster(twin, scenario)
+    decider = Decider(scenario, chosen, forecaster, limits=Limits(), clock=time.perf_counter)
     records: deque[MigrationRecord] = deque(maxlen=KEPT)
     _see(builder, journal, world.observe(world.now_s))
     for _ in range(slots):

@@ -15,6 +15,7 @@ from agent.a2c_policy import named_policy
 from agent.clairvoyant import ClairvoyantPolicy, SmallNetwork
 from agent.evaluation import Comparison, PolicyMaker, compare
 from twin.errors import InputError
+from twin.learned.serving import named_forecaster, named_twin
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 
@@ -24,7 +25,8 @@ HELD_OUT_FROM = 1  # first seed of an evaluation; training's seeds lie far above
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one evaluation is asked to do; `curves` are trained policies whose learning curves are drawn."""
+    """What one evaluation is asked to do; `curves` are trained policies whose learning curves are drawn, `twin` is who
+    forecasts."""
 
     scenarios: Sequence[str]
     policies: Sequence[str]
@@ -33,6 +35,7 @@ class Evaluation:
     json_file: Path | None = None
     plots: Path | None = None
     curves: Sequence[Path] = ()
+    twin: str = ""
 
 
 def evaluate_policies(options: Evaluation) -> int:
@@ -43,6 +46,8 @@ def evaluate_policies(options: Evaluation) -> int:
     if options.curves and options.plots is None:
         raise InputError("--curves needs --plots: say where to draw them")
     scenarios = [load_scenario(name) for name in options.scenarios]
+    for scenario in scenarios:
+        named_twin(options.twin, scenario)
     if options.plots is not None:
         _make_folder(options.plots)
     comparisons = [_compare(scenario, options) for scenario in scenarios]
@@ -84,6 +89,7 @@ def _compare(scenario: Scenario, options: Evaluation) -> Comparison:
         return compare(
             scenario, makers, seeds=seeds, slots=options.slots,
             clock=time.perf_counter, progress=lambda _policy, _seed: bar.advance(task),
+            forecaster=lambda: named_forecaster(options.twin, scenario),
         )  # fmt: skip
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from controller.records import Refused, UnknownName
-from twin.forecast import Forecast, PersistenceForecaster
+from twin.forecast import Forecast
 from twin.learned.digital_twin import DigitalTwin
 from twin.learned.inputs import HORIZON
 from twin.learned.recording import Recording, recordings
 from twin.learned.scoring import BURN_IN, scores
-from twin.learned.serving import Drift, TwinForecaster, named_twin
+from twin.learned.serving import Drift, TwinForecaster, named_forecaster
 from twin.scenario import Scenario
 from twin.state import NetworkState
 
@@ -34,7 +34,10 @@ NOT_BETTER, TOO_FEW_SLOTS = "not_better", "too_few_slots"  # why a twin is refus
 
 
 class TwinWatch:
-    """Without a twin the forecast is persistence. `journal` names what is recorded (`DigitalTwin.known_until`)."""
+    """Without a twin the forecast is persistence, or of smoothed readings.
+
+    `journal` names what is recorded (`DigitalTwin.known_until`).
+    """
 
     def __init__(
         self, scenario: Scenario, name: str, *, run_blocking: Callable[..., Any], journal: str = ""
@@ -42,23 +45,19 @@ class TwinWatch:
         self.scenario, self.name, self._journal = scenario, name or DEFAULT_TWIN, journal
         self._run_blocking = run_blocking
         self._states: deque[NetworkState] = deque(maxlen=KEPT)
-        self._persistence = PersistenceForecaster()
         self.drift = Drift()
-        self._twin: TwinForecaster | None = None
-        if (twin := named_twin(self.name, scenario)) is not None:
-            self._twin = TwinForecaster(twin)
+        self._forecaster = named_forecaster(self.name, scenario)
+        self._twin = self._forecaster if isinstance(self._forecaster, TwinForecaster) else None
 
     def observe(self, state: NetworkState) -> None:
         """One more slot; the same moment again changes nothing."""
         if self._states and state.at_s == self._states[-1].at_s:
             return
         self._states.append(state)
-        self._persistence.observe(state)
-        if self._twin is not None:
-            self._twin.observe(state)
+        self._forecaster.observe(state)
 
     def forecast(self, horizon: int) -> Forecast:
-        return (self._twin or self._persistence).forecast(horizon)
+        return self._forecaster.forecast(horizon)
 
     def judge(self) -> None:
         """Compares what the twin would have said with what the newest slot brought."""
@@ -85,7 +84,8 @@ class TwinWatch:
         forecaster = TwinForecaster(found)
         for state in list(self._states)[-REPLAYED:]:
             forecaster.observe(state)
-        self._twin, self.drift, self.name = forecaster, Drift(), file
+        self._forecaster = self._twin = forecaster
+        self.drift, self.name = Drift(), file
         log.info("twin %s: error %.2f of the one before on %d slots", file, ratio, slots)
         return {"file": file, "error_ratio": ratio, "slots": slots}
 

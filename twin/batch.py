@@ -35,6 +35,7 @@ class Settings(NamedTuple):
     start_slots: int
     forecast_slots: int
     forecast_error: float
+    smoothing: float
     features: bool
 
 

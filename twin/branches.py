@@ -120,6 +120,7 @@ def _settings(
         start_slots=0,
         forecast_slots=0,
         forecast_error=0.0,
+        smoothing=1.0,
         features=features,
     )
 

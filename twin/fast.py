@@ -18,10 +18,11 @@ from twin.experience import Reading
 from twin.feasibility import Limits
 from twin.features import empty_sheets
 from twin.migration_cost import MigrationCost
-from twin.model import Bounds, Model, Records, model
+from twin.model import Bounds, Model, Records, Seen, model
 from twin.move_modes import move_costs
 from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
+from twin.search import Search, search_seen
 from twin.slot_kernels import MOVE_COST
 from twin.step_kernels import RESET, REST, run
 from twin.tables import initial_hosts
@@ -62,7 +63,8 @@ class BatchSim:
     reference of its reward); without, instance b is the scenario itself from time 0 with seed
     `seed + b` in its first episode, `seed + b + batch` in its second, and so on.
     `forecast_slots` > 0 shows the mean of the true traffic of that many next slots as the forecast, with a relative
-    Gaussian error `forecast_error`; 0 shows persistence. `features=False` leaves the observation untouched (physics
+    Gaussian error `forecast_error`; 0 shows the past smoothed as by `twin.forecast.SmoothedForecaster`, `smoothing`
+    being the weight of the newest reading: 1 is persistence. `features=False` leaves the observation untouched (physics
     only, for search and speed). `truth` is the world as it is where it differs from the scenario file that features
     and feasibility believe in (same objects, other numbers). Links stay up; `TwinWorld` can cut them.
     """
@@ -80,6 +82,7 @@ class BatchSim:
         illegal_penalty: float = 0.1,
         forecast_slots: int = 0,
         forecast_error: float = 0.0,
+        smoothing: float = 1.0,
         truth: Scenario | None = None,
         features: bool = True,
         physics: Model | None = None,
@@ -101,6 +104,7 @@ class BatchSim:
             start_slots=_start_slots(world),
             forecast_slots=forecast_slots,
             forecast_error=forecast_error,
+            smoothing=smoothing,
             features=features,
         )
         self._batch = new_batch(self._belief, batch, seed)
@@ -160,6 +164,13 @@ class BatchSim:
             first=rows["left"] == settings.slots,
             roamed=self._roamed(rows["slot"]) & (rows["left"] < settings.slots),
         )
+
+    def search(self, b: int) -> Search:
+        """Instance b as it is seen now, under the forecast that it is shown, ready to be searched. Copies."""
+        seen = self._batch.seen
+        one = Seen(*(array if name == "background" else array[b].copy() for name, array in seen._asdict().items()))
+        quiet = one._replace(offered_mbps=one.forecast_mbps, background=self._belief.quiet)
+        return search_seen(self.scenario, self._belief, quiet)
 
     def _roamed(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         roam_s, period_s = self._profiles.roam_s, self._profiles.period_s

@@ -100,12 +100,20 @@ def search(
 ) -> Search:
     """The search of one state, under the traffic that was read or under `offered_mbps` [C], such as a forecast."""
     m = model(scenario, routes)
-    read, w = see(scenario, m, state), work(m)
-    model_seen(m, read, w)
+    read = see(scenario, m, state)
+    model_seen(m, read, work(m))
     offered = read.offered_mbps if offered_mbps is None else np.asarray(offered_mbps, dtype=np.float64)
-    servers = read.servers.copy()
+    return search_seen(scenario, m, read._replace(offered_mbps=offered), limits=limits, migration=migration)
+
+
+def search_seen(
+    scenario: Scenario, m: Model, read: Seen, *, limits: Limits | None = None, migration: MigrationCost | None = None
+) -> Search:
+    """The same of what was read as arrays, such as an instance of `twin.fast.BatchSim`; `read.background` must hold
+    the load that is not ours."""
+    servers, w = read.servers.copy(), work(m)
     servers["cores"] = servers["memory_mb"] = 0.0  # of the present placement; planned ones are modelled
-    seen = read._replace(offered_mbps=offered, servers=servers)
+    seen, offered = read._replace(servers=servers), read.offered_mbps
     ms0 = measure(m, initial_hosts(scenario), offered, seen.ends, m.quiet, w)
     w0 = settled_power_w(m, w)
     per_j = m.tau_energy / (w0 * m.period_s)

@@ -172,10 +172,12 @@ def _keep(m: Model, x: Scratch) -> None:
 
 @inner
 def look_ahead(p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int) -> None:
-    """The forecast: persistence, or the mean of the next slots' true traffic with a relative error."""
+    """The forecast: the past smoothed, or the mean of the next slots' true traffic with a relative error."""
     row, forecast = batch.instances[b], batch.seen.forecast_mbps[b]
-    copy(batch.seen.offered_mbps[b], forecast)
     if g.forecast_slots == 0:
+        weight = 1.0 if row.left == g.slots else g.smoothing
+        for c in range(len(forecast)):
+            forecast[c] += weight * (batch.seen.offered_mbps[b, c] - forecast[c])
         return
     forecast[:] = 0.0
     for k in range(g.forecast_slots):

@@ -15,12 +15,12 @@ from agent.training import DEFAULTS, SIZES
 from twin.scenario_file import load_scenario
 
 SLOTS = 8
-CONFIG = replace(DEFAULTS, batch=8, n_steps=2 * SLOTS, hidden=8)
+CONFIG = replace(DEFAULTS, batch=8, n_steps=2 * SLOTS, hidden=8, episode_slots=SLOTS)
 
 
 def _collector(network: PolicyNetwork) -> Collector:
     rng = torch.Generator().manual_seed(1)
-    return Collector(load_scenario("small"), network, CONFIG, rng=rng, seed=1, slots=SLOTS)
+    return Collector([load_scenario("small")], network, CONFIG, rng=rng, seed=1)
 
 
 @pytest.fixture(scope="module")

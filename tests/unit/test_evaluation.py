@@ -27,6 +27,7 @@ from agent.training import play as play_batch
 from twin.errors import InputError
 from twin.fast import BatchSim
 from twin.feasibility import Limits
+from twin.forecast import SmoothedForecaster
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
 from twin.simulator import TwinWorld
@@ -120,7 +121,8 @@ def test_a_vnf_that_moved_cools_down(scenario: Scenario) -> None:
     assert mover.masks == [True, False, False, True, False, False]
 
 
-def test_a_policy_scores_alike_in_the_readable_and_the_compiled_simulator(scenario: Scenario) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.2])
+def test_a_policy_scores_alike_in_the_readable_and_the_compiled_simulator(scenario: Scenario, weight: float) -> None:
     """No skew between where it is trained and the road of a live run, telemetry noise apart."""
     torch.manual_seed(2)
     network = PolicyNetwork(SIZES, hidden=8)
@@ -130,9 +132,9 @@ def test_a_policy_scores_alike_in_the_readable_and_the_compiled_simulator(scenar
     function = network.function()
     world = TwinWorld(scenario, seed=77, noise=EXACT)
     policy = A2CPolicy(function, trained_on="nothing")
-    played = list(play(world, policy, slots=12, clock=_clock))
+    played = list(play(world, policy, slots=12, clock=_clock, forecaster=SmoothedForecaster(weight=weight)))
     assert sum(isinstance(slot.decision, Move) for slot in played) > 3
-    compiled = play_batch(BatchSim(scenario, 1, 77, randomise=False, slots=12), function, slots=12)
+    compiled = play_batch(BatchSim(scenario, 1, 77, randomise=False, slots=12, smoothing=weight), function, slots=12)
     assert summarise(played, scenario).objective == pytest.approx(compiled, abs=1e-4)
 
 

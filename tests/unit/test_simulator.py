@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.small_worlds import LINE, line
+from tests.unit.small_worlds import LINE, line, state_with
 from twin.costs import evaluate
 from twin.errors import InputError
 from twin.fast import BatchObservation, BatchSim
 from twin.feasibility import Limits, feasible_moves
 from twin.features import encode
-from twin.forecast import PersistenceForecaster
+from twin.forecast import PersistenceForecaster, SmoothedForecaster
 from twin.migration_cost import MigrationCost
 from twin.routing import configured_routes
 from twin.samples import Quantity, Sample
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
+from twin.search import search
 from twin.simulator import TwinWorld
 from twin.state import StateBuilder
 from twin.tables import initial_hosts
@@ -361,3 +362,30 @@ def test_a_true_forecast_is_the_traffic_to_come() -> None:
         sim.step(np.array([0]))
         ahead.append(sim.offered_mbps[0, 0])
     assert growth == pytest.approx(np.log(np.mean(ahead) / before), abs=1e-4)
+
+
+def test_a_smoothed_forecast_is_the_one_of_a_live_run() -> None:
+    text = LINE.replace(
+        "{profile: constant, mean_mbps: 4}", "{profile: diurnal, mean_mbps: 4, swing: 0.5, day_s: 60, noise: 0.2}"
+    )
+    scenario = line(text)
+    sim = BatchSim(scenario, 1, 6, randomise=False, slots=6, smoothing=0.25)
+    seen, forecaster = sim.reset(), SmoothedForecaster(weight=0.25)
+    for slot in range(9):  # past the time limit, where both begin anew
+        if slot % 6 == 0:
+            forecaster = SmoothedForecaster(weight=0.25)
+        forecaster.observe(state_with(scenario, sim.offered_mbps[0]))
+        expected = forecaster.forecast(1).offered_mbps[0, 0]
+        assert seen["vnf"][0, 0, 10] == pytest.approx(np.log(expected / sim.offered_mbps[0, 0]), abs=1e-5)
+        seen = sim.step(np.array([0]))[0]
+
+
+def test_an_instance_is_searched_as_its_state_is() -> None:
+    scenario = load_scenario("small")
+    sim, builder = BatchSim(scenario, 1, 3, randomise=False), StateBuilder(scenario)
+    world = TwinWorld(scenario, seed=3, noise=EXACT)
+    sim.reset()
+    builder.add(world.observe(0.0))
+    found, live = sim.search(0), search(scenario, configured_routes(scenario), builder.build(0.0))
+    for hosts in (live.seen.hosts, live.settle(live.seen.hosts)):
+        assert found.cost(hosts) == pytest.approx(live.cost(hosts), rel=1e-6)

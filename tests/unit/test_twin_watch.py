@@ -12,12 +12,12 @@ import pytest
 from controller.records import Refused, UnknownName
 from controller.twin_watch import NOT_BETTER, TOO_FEW_SLOTS, TwinWatch
 from twin.errors import InputError
-from twin.forecast import PersistenceForecaster
+from twin.forecast import PersistenceForecaster, SmoothedForecaster
 from twin.learned.digital_twin import DigitalTwin
 from twin.learned.fitting import FitConfig
 from twin.learned.learner import TwinLearner
 from twin.learned.recording import recordings, simulated_states, wanderer
-from twin.learned.serving import Drift, TwinForecaster, named_twin, shipped_twins
+from twin.learned.serving import Drift, TwinForecaster, named_forecaster, named_twin, shipped_twins
 from twin.scenario_file import load_scenario
 from twin.simulator import TwinWorld
 from twin.state import NetworkState
@@ -140,5 +140,8 @@ def test_shipped_twins_fit_this_version_and_any_scenario(name: str) -> None:
             forecaster.observe(state)
         assert np.isfinite(forecaster.forecast(4).offered_mbps).all()
     assert named_twin("persistence", SMALL) is None
+    assert isinstance(named_forecaster("", SMALL), PersistenceForecaster)
+    assert isinstance(named_forecaster("smoothed", SMALL), SmoothedForecaster)
+    assert isinstance(named_forecaster(name, SMALL), TwinForecaster)
     with pytest.raises(InputError, match="cannot be read"):
         named_twin("nowhere", SMALL)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twin.forecast import Forecast
+from twin.forecast import Forecast, Forecaster, PersistenceForecaster, SmoothedForecaster
 from twin.learned.digital_twin import DigitalTwin
 from twin.learned.function import FloatTensor, Hidden
 from twin.learned.inputs import HORIZON, chain_moved, expected_awake
@@ -24,7 +24,7 @@ from twin.state import FloatArray, NetworkState
 KEPT = 720  # states, to compare another twin on
 _MEMORY = 0.97  # of the running means of errors: about the last 30 slots
 _SHIPPED = Path(__file__).resolve().parent / "twins"
-PERSISTENCE = "persistence"
+PERSISTENCE, SMOOTHED = "persistence", "smoothed"  # forecasters that learn nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +132,19 @@ def shipped_twins() -> tuple[str, ...]:
 
 
 def named_twin(name: str, scenario: Scenario) -> DigitalTwin | None:
-    """A twin by its file or the name of a shipped one; none for `persistence` or nothing. InputError for others."""
-    if name in ("", PERSISTENCE):
+    """A twin by its file or the name of a shipped one; none for `persistence`, `smoothed` or nothing. InputError for
+    others."""
+    if name in ("", PERSISTENCE, SMOOTHED):
         return None
     path = Path(name)
     if not path.is_file() and name in shipped_twins():
         path = _SHIPPED / f"{name}.safetensors"
     return DigitalTwin.load(path, scenario)
+
+
+def named_forecaster(name: str, scenario: Scenario) -> Forecaster:
+    """Who forecasts, by what a user may call it: as `named_twin`, persistence where nothing is said. InputError for
+    others."""
+    if (twin := named_twin(name, scenario)) is not None:
+        return TwinForecaster(twin)
+    return SmoothedForecaster() if name == SMOOTHED else PersistenceForecaster()
