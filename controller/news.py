@@ -36,7 +36,7 @@ class News:
         self._decisions: dict[int, Observed | None] = {}
         self._migrations: dict[str, tuple[object, ...]] = {}
         self._proposals: object = None
-        self._mode = loop.mode.value
+        self._mode, self._missing = loop.mode.value, service.missing_links()
 
     def look(self) -> None:
         """Publishes what has changed since the last look."""
@@ -71,16 +71,16 @@ class News:
         }
 
     def _look_at_readings(self) -> None:
-        state, mode = self._service.state, self._loop.mode.value
+        state, mode, missing = self._service.state, self._loop.mode.value, self._service.missing_links()
         if state is not None and state.at_s != self._read_s:
             self._read_s = state.at_s
             if self._loop.would_have is not None:
                 self._loop.would_have.take(state, self._service.routes())
             self.history.append(self._row())
             self._feed.publish("reading", lambda: {**self.reading(), "row": self.history[-1]})
-        elif mode != self._mode:
-            self._feed.publish("reading", self.reading)
-        self._mode = mode
+        elif mode != self._mode or missing != self._missing:
+            self._feed.publish("reading", self.reading)  # a link that breaks need not wait for the next poll
+        self._mode, self._missing = mode, missing
 
     def _look_at_decisions(self) -> None:
         seen: dict[int, Observed | None] = {}

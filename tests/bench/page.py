@@ -10,6 +10,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ const cell = document.querySelector(`#chains [data-vnf='${vnf}'] small`);
 new MutationObserver((_, me) => {
   if (cell.textContent === target) { window.seen_ms = performance.timeOrigin + performance.now(); me.disconnect(); }
 }).observe(cell, {childList: true, characterData: true, subtree: true});
+"""
+
+
+_LINK_SEEN = """
+const [link, look] = arguments;
+window.seen_ms = null;
+const lines = [...document.querySelectorAll('.layer-links .link')];
+const line = lines.find((l) => l.textContent.startsWith(`link ${link}:`));
+const look_again = () => {
+  const seen = line.classList.contains('down') === (look === 'down');
+  if (seen) window.seen_ms = performance.timeOrigin + performance.now();
+  return seen;
+};
+if (!look_again()) new MutationObserver((_, me) => look_again() && me.disconnect()).observe(line, {attributes: true});
 """
 
 
@@ -92,6 +107,15 @@ def event_ms(page: Browser, client: ControllerClient, vnf: str, target: str) -> 
     page.wait(lambda: page.run("return window.seen_ms"))
     swapped_ms = _swapped_ms(client.wait_migration(ident, timeout_s=20.0), asked_ms)
     return float(page.run("return window.seen_ms")) - swapped_ms
+
+
+def link_ms(page: Browser, link: str, look: str, act: Callable[[], object]) -> float:
+    """From before `act` plugs a link in (`up`) or out (`down`) until the page shows it so."""
+    page.run(_LINK_SEEN, link, look)
+    acted_ms = 1000.0 * time.time()
+    act()
+    page.wait(lambda: page.run("return window.seen_ms"))
+    return float(page.run("return window.seen_ms")) - acted_ms
 
 
 def _swapped_ms(record: dict[str, Any], asked_ms: float) -> float:
