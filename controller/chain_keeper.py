@@ -123,6 +123,11 @@ class ChainKeeper:
         """The plan begins to give the old way up: from now on its rules are the wanted ones."""
         self._ahead[chain] = plan.after
 
+    @property
+    def entered(self) -> Mapping[str, ChainSteering]:
+        """By chain the way that new packets take: what is installed, or what a plan that has turned goes forward to."""
+        return self.installed | {chain: ahead for chain, ahead in self._ahead.items() if ahead is not None}
+
     def settle(self, chain: str) -> None:
         """No plan of the chain is under way any more: what is installed is wanted."""
         self._ahead.pop(chain, None)

@@ -175,7 +175,7 @@ class Service:
     def beat(self) -> None:
         """Sends the measuring frames whose turn it is; every few milliseconds."""
         now_s = self.shell.clock()
-        for outgoing in self.telemetry.due(now_s, self.keeper.installed):
+        for outgoing in self.telemetry.due(now_s, self.keeper.entered):
             try:
                 self.switchboard.send(outgoing.switch, (outgoing.build(self.shell.clock()),))
             except SwitchGone:
