@@ -22,15 +22,14 @@ _SCALER_SLOTS = 16
 
 
 class Collector:
-    """Endless rollouts of T slots in B instances (`config.n_steps`, `config.batch`) of one scenario, or of several that
-    are of one size.
+    """Endless rollouts of T slots in B instances of one scenario (`config.n_steps`, `config.batch`).
 
-    Every other group plays its scenario as in its file, with fresh traffic in each episode; the others start anywhere.
+    Every other group plays the scenario as in its file, with fresh traffic in each episode; the others start anywhere.
     """
 
     def __init__(
         self,
-        scenarios: Sequence[Scenario],
+        scenario: Scenario,
         network: PolicyNetwork,
         config: A2CConfig,
         *,
@@ -39,12 +38,11 @@ class Collector:
     ) -> None:
         slots = config.episode_slots
         self._network, self._config, self._rng = network, config, rng
-        groups = min(max(GROUPS, len(scenarios)), config.batch)
-        sizes = [len(part) for part in np.array_split(np.arange(config.batch), groups)]
+        sizes = [len(part) for part in np.array_split(np.arange(config.batch), min(GROUPS, config.batch))]
         self._firsts = np.cumsum([0, *sizes])[:-1]
         self._sims = [
             BatchSim(
-                scenarios[number % len(scenarios)],
+                scenario,
                 size,
                 seed + number * _GROUP_SEEDS,
                 randomise=number % 2 == 1,

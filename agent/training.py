@@ -152,7 +152,7 @@ class TrainingRun:
         self.rng = torch.Generator().manual_seed(seed)
         first = _TRAINING_SEED + seed * _SEED_SPAN
         self.collectors = [
-            Collector([s], self.network, config, rng=self.rng, seed=first + i * _SCENARIO_SPAN)
+            Collector(s, self.network, config, rng=self.rng, seed=first + i * _SCENARIO_SPAN)
             for i, s in enumerate(self.scenarios)
         ]
         if start is None:
@@ -197,24 +197,15 @@ class TrainingRun:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(0.1, left)
         entropy = self.config.entropy_final + (self.config.entropy_coef - self.config.entropy_final) * left
-        rollout = self._collector().collect()
+        rollout = self.collectors[self.done % len(self.collectors)].collect()
         losses = update(self.network, self.optimizer, rollout, self.config, entropy_coef=entropy)
         self.done += 1
         return losses, float(rollout.rewards.mean())
 
-    def _collector(self) -> Collector:
-        """Whose turn it is."""
-        return self.collectors[self.done % len(self.collectors)]
-
-    def _score(self, function: PolicyFunction) -> float:
-        """Mean λ per slot on the validation seeds."""
-        course = Course.of(self.config)
-        return float(np.mean([validation_score(s, function, course=course) for s in self.scenarios]))
-
     def _validate(self) -> None:
         """Plays the policy as it is, and keeps it if it is the best so far."""
-        function = self.network.function()
-        score = self._score(function)
+        function, course = self.network.function(), Course.of(self.config)
+        score = float(np.mean([validation_score(s, function, course=course) for s in self.scenarios]))
         if not self.validations or score >= max(best for _, best in self.validations):
             self.best = function
         self.validations.append((self.steps, score))

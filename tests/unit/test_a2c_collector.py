@@ -20,7 +20,7 @@ CONFIG = replace(DEFAULTS, batch=8, n_steps=2 * SLOTS, hidden=8, episode_slots=S
 
 def _collector(network: PolicyNetwork) -> Collector:
     rng = torch.Generator().manual_seed(1)
-    return Collector([load_scenario("small")], network, CONFIG, rng=rng, seed=1)
+    return Collector(load_scenario("small"), network, CONFIG, rng=rng, seed=1)
 
 
 @pytest.fixture(scope="module")
