@@ -33,7 +33,7 @@ export class NetworkMap {
       this.layers[name] = root.appendChild(svg("g", { class: `layer-${name}` }));
     }
     this.moves = new Moves(this.layers.moves, this);
-    new ResizeObserver(() => this.model.topology && this.arrange()).observe(root);
+    new ResizeObserver(() => this.model.topology && this.#resized()).observe(root);
   }
 
   /** Draws a topology anew: at the first snapshot, and when the room for it changes. */
@@ -59,6 +59,12 @@ export class NetworkMap {
     this.drawn = "";
     this.moves.reset();
     this.mark({ vnf: this.vnf, server: this.target });
+  }
+
+  /** The first snapshot fills what stands below the map: that it got smaller by it is known already. */
+  #resized() {
+    const { width, height } = this.root.getBoundingClientRect();
+    if (width !== this.bounds?.[0] || height !== this.bounds?.[1]) this.arrange();
   }
 
   #place() {
