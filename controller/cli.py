@@ -17,7 +17,7 @@ from rich.console import Console
 
 from controller.cli_completion import add_completion
 from controller.cli_learning import add_evaluate, add_learning
-from controller.cli_remote import DEFAULT_LISTEN, Command, add_command, add_doctor, add_remote
+from controller.cli_remote import DEFAULT_LISTEN, MODES, Command, add_command, add_doctor, add_remote
 from controller.cli_twin import add_twin
 from controller.cli_types import address, seconds
 from controller.qualify_command import add_qualify
@@ -104,7 +104,7 @@ def _add_run(commands: Any) -> None:
                         " (default: docker where it can run, else processes in namespaces)")  # fmt: skip
     parser.add_argument("--listen", type=address, default=None, metavar="HOST:PORT", help="address of page, REST and"
                         f" metrics ({DEFAULT_LISTEN}); a dry run with it is shown in real time")  # fmt: skip
-    parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto",
+    parser.add_argument("--mode", choices=MODES, default="auto",
                         help="who decides: the policy, a person whom it advises, a person alone (auto)")  # fmt: skip
     _add_twin_option(parser)
     parser.add_argument("--journal", type=Path, default=None, metavar="FILE", help="with --dry-run: write what was seen"
@@ -184,7 +184,7 @@ def _add_controller(commands: Any) -> None:
     parser = add_command(commands, "controller", controller, text)
     parser.add_argument("scenario")
     parser.add_argument("--policy", default="", metavar="P")
-    parser.add_argument("--mode", choices=["auto", "advise", "manual"], default="auto")
+    parser.add_argument("--mode", choices=MODES, default="auto")
     _add_twin_option(parser)
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--listen", type=address, default=address(DEFAULT_LISTEN), metavar="HOST:PORT",

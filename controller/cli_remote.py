@@ -15,6 +15,7 @@ from twin.errors import VnftwinError
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_URL = f"http://{DEFAULT_LISTEN}"
+MODES = ("auto", "advise", "manual")  # controller.records.Mode, which is not imported before a command needs it
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -30,10 +31,14 @@ def add_remote(commands: Any) -> None:
         ("status", status, "Show what a running controller sees."),
         ("move", move, "Ask a running controller to move a VNF."),
         ("whatif", whatif, "Ask a running controller what a move would change."),
+        ("mode", mode, "Say who decides on a running controller, or ask it who does."),
     ):
         parser = add_command(commands, name, run_command, text)
         if name == "status":
             parser.add_argument("--list", choices=["vnfs", "servers"], help="only names, one a line")
+        elif name == "mode":
+            parser.add_argument("mode", nargs="?", choices=MODES, help="the policy, a person whom it advises, or a"
+                                " person alone; nothing: only tell")  # fmt: skip
         else:
             parser.add_argument("vnf", help="CHAIN.TYPE")
             parser.add_argument("server")
@@ -91,6 +96,13 @@ def whatif(arguments: argparse.Namespace) -> int:
     print(f"delay {answer['delay_now_ms']:.2f} → {answer['delay_after_ms']:.2f} ms")
     print(f"power {answer['power_now_w']:.1f} → {answer['power_after_w']:.1f} W (modelled)")
     print("allowed" if answer["allowed"] else f"would be refused: {answer['reason']}")
+    return 0
+
+
+def mode(arguments: argparse.Namespace) -> int:
+    client = remote_client(arguments)
+    answer = client.set_mode(arguments.mode) if arguments.mode else {"mode": client.get("state")["mode"]}
+    print(json.dumps(answer) if arguments.json else answer["mode"])
     return 0
 
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from wsgiref.simple_server import make_server
 
@@ -14,6 +15,8 @@ import pytest
 
 from agent.baselines import StayPolicy
 from controller.cli import main
+from controller.cli_remote import MODES
+from controller.records import Mode
 from controller.rest import RestApplication
 from tests.fakes.service import Control
 from twin.scenario_file import load_scenario
@@ -70,25 +73,62 @@ def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-def test_the_names_of_a_running_controller_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Where a controller answers."""
     control = Control(load_scenario("small"), StayPolicy())
     with make_server("127.0.0.1", 0, RestApplication(control.descriptions)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        codes = [main(["status", "--list", what, "--url", url]) for what in ("servers", "vnfs")]
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+def test_the_names_of_a_running_controller_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [main(["status", "--list", what, "--url", url]) for what in ("servers", "vnfs")] == [0, 0]
     small = load_scenario("small")
-    assert codes == [0, 0]
     assert capsys.readouterr().out.split() == [*(s.id for s in small.servers), *(v.id for v in small.vnfs)]
+
+
+def test_who_decides_is_said_and_asked(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = (["mode"], ["mode", "advise"], ["mode", "--json"], ["mode", "manual", "--json"], ["mode"])
+    assert [main([*call, "--url", url]) for call in calls] == [0] * len(calls)
+    told = capsys.readouterr().out.splitlines()
+    assert told == ["auto", "advise", '{"mode": "advise"}', '{"mode": "manual"}', "manual"]
+
+
+def test_every_mode_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tuple(Mode) == MODES
+    with pytest.raises(SystemExit, match="2"):
+        main(["mode", "asleep"])
+    assert "invalid choice: 'asleep'" in capsys.readouterr().err
+
+
+def test_without_a_controller_a_mode_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert main(["mode", "auto", "--url", f"http://127.0.0.1:{port}"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"vnftwin: no controller answers at http://127.0.0.1:{port} (ConnectionError)\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_command_is_completed(shell: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    for command in ("check", "run", "controller", "train", "evaluate", "import", "status", "move", "completion"):
+    for command in (
+        "check",
+        "run",
+        "controller",
+        "train",
+        "evaluate",
+        "import",
+        "status",
+        "move",
+        "mode",
+        "completion",
+    ):
         assert command in script
     if (program := shutil.which(shell)) is not None:
         file = tmp_path / "completion"
@@ -100,7 +140,7 @@ def test_every_command_is_completed(shell: str, capsys: pytest.CaptureFixture[st
     ("words", "offered"),
     [
         ("vnftwin ev", "evaluate"), ("vnftwin run sma", "small"), ("vnftwin run --dry", "--dry-run"),
-        ("vnftwin controller --mode adv", "advise"), ("vnftwin completion fi", "fish"),
+        ("vnftwin controller --mode adv", "advise"), ("vnftwin mode m", "manual"), ("vnftwin completion fi", "fish"),
     ],
 )  # fmt: skip
 def test_bash_completes(words: str, offered: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
