@@ -8,12 +8,14 @@ from agent.actions import STAY, moved
 from agent.baselines import BASELINE_NAMES, POLICY_NAMES, make_policy
 from agent.compiled_policy import CompiledPolicy
 from agent.decision import MigrationDecision, Move, Policy, Stay, View
+from agent.flat import KIND as FLAT_KIND
+from agent.flat import load_flat
 from agent.lookahead import Lookahead, reason
 from agent.optimum import ExactPolicy, refuse_large
 from agent.own_policy import policy_of_file
 from agent.policy import BLOCKS, PolicyFunction
 from agent.refined import LookAheadPolicy, PolishedPolicy
-from twin.checkpoint import load_checkpoint
+from twin.checkpoint import kind_of, load_checkpoint
 from twin.errors import InputError
 from twin.features import GLOBAL_FEATURES, PAIR_FEATURES, SCHEMA_HASH, SERVER_FEATURES, VNF_FEATURES
 from twin.scenario import Scenario
@@ -80,8 +82,8 @@ def default_policy(scenario: Scenario) -> A2CPolicy:
 def named_policy(name: str, scenario: Scenario, *, seed: int = 0) -> Policy:
     """Any policy by what a user may call it: a baseline, `a2c` or nothing (the default one), or a trained policy.
 
-    With `+polish` or, for a trained one, `+look-ahead` behind its name its choice is refined (`agent.refined`).
-    InputError for anything else.
+    A file may also hold what another library trained (`agent.flat`), or be FILE.py:CLASS. With `+polish` or, for one of
+    ours, `+look-ahead` behind its name its choice is refined (`agent.refined`). InputError for anything else.
     """
     base, plus, refinement = name.rpartition("+")
     if plus and not Path(name).is_file():
@@ -98,6 +100,8 @@ def named_policy(name: str, scenario: Scenario, *, seed: int = 0) -> Policy:
         raise InputError(
             f"unknown policy {name!r}: one of {', '.join(POLICY_NAMES)}, a trained policy's file, or FILE.py:CLASS"
         )
+    if Path(name).is_file() and kind_of(Path(name)) == FLAT_KIND:
+        return load_flat(Path(name), scenario)
     return load_policy(name)
 
 

@@ -93,6 +93,14 @@ def load_checkpoint(path: Path, *, kind: str, schema_hash: str) -> Checkpoint:
         raise InputError(f"{path}: not a checkpoint, or damaged: {error!r}") from error
 
 
+def kind_of(path: Path) -> str:
+    """What a checkpoint says it holds; nothing where the file is none. Its tensors are not looked at."""
+    try:
+        return str(_story(path.read_bytes()).get("kind", ""))
+    except (OSError, ValueError, KeyError, TypeError, struct.error, MemoryError):
+        return ""
+
+
 def _flat(checkpoint: Checkpoint) -> dict[str, Array]:
     groups = {"tensor": checkpoint.tensors, "scaler": checkpoint.scalers}
     learned = {
