@@ -33,6 +33,7 @@ DEFAULTS = FrugalConfig(
 TUNING = replace(DEFAULTS, a2c=replace(DEFAULTS.a2c, learning_rate=5e-4))
 HELD_OUT_SHARE = 0.25  # newest part of a journal: the tuned policy must be better there, or the old one stays
 _TUNING_UPDATES, _JUDGED = 200, 256
+_LEAST_SLOTS = 4  # of a branch: shorter ones end before a move has paid
 
 
 class TwinRun:
@@ -106,15 +107,16 @@ def fine_tune(
     """Trains a policy in the twin of one network, from what was recorded of it; no real step is taken.
 
     The oldest part of the recording fits the twin and starts the branches, the newest judges old policy and new in the
-    twin. InputError where too little was recorded, or where the twin predicts it too badly to be used.
+    twin. Branches are as long as `config` says, or as the recording allows. InputError where too little was recorded,
+    or where the twin predicts it too badly to be used.
     """
-    horizon = config.twin.horizon
     cut = int(len(experience) * (1.0 - HELD_OUT_SHARE))
     past, newest = experience.part(0, cut), experience.part(cut, len(experience))
-    if not len(past.windows(horizon)) or not len(newest.windows(horizon)):
+    horizon, judged = (longest(part, config.twin.horizon) for part in (past, newest))
+    if min(horizon, judged) < min(_LEAST_SLOTS, config.twin.horizon):
         raise InputError(f"{len(experience)} slots were recorded: too few to train on and to judge by")
     rng = np.random.default_rng([seed, 3])
-    synthesis = Synthesis(scenario, config.twin, rng)
+    synthesis = Synthesis(scenario, replace(config.twin, horizon=horizon), rng)
     synthesis.learn(past)
     synthesis.error = synthesis.identified.error(newest.rows())
     if not synthesis.trusted:
@@ -130,19 +132,27 @@ def fine_tune(
             update(network, optimizer, rollout, config.a2c, entropy_coef=config.a2c.entropy_coef)
         progress(done + 1, updates)
     tuned, physics = network.function(), synthesis.identified.physics(0)
-    before, after = (_judged(scenario, f, newest, horizon, physics, seed) for f in (start, tuned))
+    before, after = (_judged(scenario, f, newest, judged, physics, seed) for f in (start, tuned))
     return Tuned(tuned if after > before else start, before, after, synthesis.error)
+
+
+def longest(experience: Experience, most: int) -> int:
+    """The greatest length k up to `most` of which there are k windows at least; 0 where there is none."""
+    return max((k for k in range(1, most + 1) if len(experience.windows(k)) >= k), default=0)
 
 
 def _judged(
     scenario: Scenario, function: PolicyFunction, experience: Experience, horizon: int, physics: Model, seed: int
 ) -> float:
-    """Mean λ per slot of the likeliest actions on recorded traffic, from where the network really was."""
+    """Mean λ per slot of the likeliest actions on recorded traffic: half from where the network really was, half from
+    the scenario's own placement, where a session begins."""
     rng, windows = np.random.default_rng([seed, 4]), experience.windows(horizon)
     at: IntArray = windows[rng.integers(len(windows), size=_JUDGED)]
     branches = Branches(scenario, _JUDGED, horizon, physics=physics)
     traffic: FloatArray = experience.traffic(at, horizon)
-    seen, total = branches.begin(experience.starts(at), traffic), 0.0
+    starts = experience.starts(at)
+    home = starts.placed(starts.first_hosts)
+    seen, total = branches.begin(home.either(starts, np.arange(_JUDGED) % 2 == 0), traffic), 0.0
     for _ in range(horizon):
         seen, reward, _ = branches.step(function(Observation(**seen)).logits.argmax(axis=-1))
         total += float(reward.mean())

@@ -191,12 +191,18 @@ def _by_mode(modes: Mapping[str, Mapping[str, float | None]]) -> Iterator[Metric
 
 
 def _twin(twin: Mapping[str, Any] | None) -> Iterator[Metric]:
-    """Drift: above 1 the twin is worse than expecting nothing to change."""
-    text = "the twin's error one period ahead over that of persistence, running mean"
-    family = GaugeMetricFamily("vnftwin_twin_error_ratio", text, labels=["head"])
-    for head, ratio in (twin or {}).get("error_ratio", {}).items():
-        family.add_metric([head], ratio)
-    yield family
+    """Whether its forecast is used, and why (drift: above 1 it is worse than expecting nothing to change); nothing of
+    this without a learned twin."""
+    found = twin or {}
+    trusted = GaugeMetricFamily("vnftwin_twin_trusted", "1: the forecast is the twin's; 0: persistence, for now")
+    if found.get("learned"):
+        trusted.add_metric([], float(found["trusted"]))
+    yield trusted
+    for name, text, key in (
+        ("error_ratio", "the twin's error one period ahead over that of persistence, running mean", "error_ratio"),
+        ("held_out_error_ratio", "the same when it was fitted, on what was held out", "hold_out"),
+    ):
+        yield _gauges(f"twin_{name}", text, "head", found.get(key, {}))
 
 
 def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

@@ -134,7 +134,8 @@ SCHEMAS: dict[str, Schema] = {
     "Advised": _ADVISED,
     "Topology": _TOPOLOGY,
     "Twin": closed({
-        "name": TEXT, "learned": YES_NO, "slots": COUNT, **_all(table(NUMBER), "error_ratio", "hold_out"),
+        "name": TEXT, **_all(YES_NO, "learned", "trusted"), "slots": COUNT,
+        **_all(table(NUMBER), "error_ratio", "hold_out"),
     }),
     "Observed": _OBSERVED,
     "Prediction": closed(_all(MAYBE, *_PREDICTION)),

@@ -1,7 +1,8 @@
 """The twin of a running controller: its forecast, its drift, and another one in its place, if that is better.
 
 `observe` and `forecast` make it the loop's forecaster; `judge` is called after a decision, so that drift costs no
-decision its time. Every twin it takes has beaten the one before on slots that neither was fitted on.
+decision its time. While a twin foretells traffic worse than persistence, or has not shown yet that it does not, the
+forecast is that of persistence. Every twin it takes has beaten the one before on slots that neither was fitted on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.records import Refused, UnknownName
-from twin.forecast import Forecast
+from twin.forecast import Forecast, PersistenceForecaster
 from twin.learned.digital_twin import DigitalTwin
 from twin.learned.inputs import HORIZON
 from twin.learned.recording import Recording, recordings
@@ -46,18 +47,22 @@ class TwinWatch:
         self._run_blocking = run_blocking
         self._states: deque[NetworkState] = deque(maxlen=KEPT)
         self.drift = Drift()
-        self._forecaster = named_forecaster(self.name, scenario)
-        self._twin = self._forecaster if isinstance(self._forecaster, TwinForecaster) else None
+        named = named_forecaster(self.name, scenario)
+        self._twin = named if isinstance(named, TwinForecaster) else None
+        self._plain = PersistenceForecaster() if self._twin else named
 
     def observe(self, state: NetworkState) -> None:
         """One more slot; the same moment again changes nothing."""
         if self._states and state.at_s == self._states[-1].at_s:
             return
         self._states.append(state)
-        self._forecaster.observe(state)
+        self._plain.observe(state)
+        if self._twin is not None:
+            self._twin.observe(state)
 
     def forecast(self, horizon: int) -> Forecast:
-        return self._forecaster.forecast(horizon)
+        twin = self._twin if self.drift.trusted else None
+        return (twin or self._plain).forecast(horizon)
 
     def judge(self) -> None:
         """Compares what the twin would have said with what the newest slot brought."""
@@ -70,6 +75,7 @@ class TwinWatch:
         return {
             "name": self.name,
             "learned": twin is not None,
+            "trusted": twin is not None and self.drift.trusted,
             "slots": twin.slots if twin else 0,
             "error_ratio": dict(self.drift.ratios()),
             "hold_out": dict(twin.hold_out) if twin else {},
@@ -81,18 +87,19 @@ class TwinWatch:
         if not os.path.isfile(file):  # also False for what can be no name of a file
             raise UnknownName(f"no twin {file}")
         found, ratio, slots = self._run_blocking(self._compared, file, list(self._states))
-        forecaster = TwinForecaster(found)
+        forecaster, drift, known_s = TwinForecaster(found), Drift(), self._known_s(found)
         for state in list(self._states)[-REPLAYED:]:
             forecaster.observe(state)
-        self._forecaster = self._twin = forecaster
-        self.drift, self.name = Drift(), file
+            if state.at_s > known_s:
+                drift.update(forecaster)
+        self._twin, self.drift, self.name = forecaster, drift, file
         log.info("twin %s: error %.2f of the one before on %d slots", file, ratio, slots)
         return {"file": file, "error_ratio": ratio, "slots": slots}
 
     def _compared(self, file: str, states: Sequence[NetworkState]) -> tuple[DigitalTwin, float, int]:
         """(the new twin, its error over that of the one in use, slots); beside the loop, so on a copy of the old."""
         new, old = DigitalTwin.load(Path(file), self.scenario), replace(self._twin.twin) if self._twin else None
-        known_s = max(t.known_until.get(self._journal, -math.inf) for t in (new, old) if t is not None)
+        known_s = max(self._known_s(t) for t in (new, old) if t is not None)
         unseen = recordings(self.scenario, (s for s in states if s.at_s > known_s))
         slots = sum(len(r) for r in unseen if len(r) > BURN_IN + HORIZON)
         if slots < MIN_SLOTS:
@@ -102,6 +109,10 @@ class TwinWatch:
         if not ratio < 1.0:
             raise Refused(NOT_BETTER, f"error {ratio:.2f} of the one in use on {slots} slots")
         return new, ratio, slots
+
+    def _known_s(self, twin: DigitalTwin) -> float:
+        """Until when it was fitted on this session."""
+        return twin.known_until.get(self._journal, -math.inf)
 
 
 def overall_error(twin: DigitalTwin, unseen: Sequence[Recording]) -> float:

@@ -18,7 +18,7 @@ from agent.policy import PolicyFunction
 from agent.synthetic import Physics, Synthesis, TwinConfig
 from agent.training import play
 from agent.trajectory import copied, scored
-from agent.twin_training import DEFAULTS, TwinRun, fine_tune
+from agent.twin_training import DEFAULTS, TwinRun, fine_tune, longest
 from controller.cli import main
 from tests.unit.small_worlds import line
 from twin.correction import Correction
@@ -146,6 +146,19 @@ def test_tuning_from_a_recording_never_gives_back_a_worse_policy(scenario: Scena
     assert (tuned.function is start) is not tuned.better
     with pytest.raises(InputError, match="too few"):
         fine_tune(scenario, start, learner.streams.experience.part(0, 8), seed=0, config=config)
+
+
+def test_a_short_recording_gives_shorter_branches(scenario: Scenario) -> None:
+    learner = Learner(scenario, replace(QUICK, extra=Extra.NONE), seed=0)
+    for _ in range(6):
+        learner.round()
+    recorded, start = learner.streams.experience.part(0, 40), learner.network.function()
+    newest = recorded.part(30, 40)
+    lengths = [longest(newest, most) for most in (2, 16, 64)]
+    assert lengths[0] == 2
+    assert 4 <= lengths[1] == lengths[2] <= 10
+    assert len(newest.windows(lengths[2])) >= lengths[2] > 0
+    fine_tune(scenario, start, recorded, seed=0, updates=2, config=replace(QUICK, twin=replace(QUICK.twin, horizon=64)))
 
 
 def test_a_twin_of_a_network_that_is_not_the_recorded_one_is_refused(scenario: Scenario) -> None:

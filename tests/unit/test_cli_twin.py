@@ -46,6 +46,15 @@ def test_fit_then_report(journals: list[Path], tmp_path: Path, capsys: pytest.Ca
     assert "report on other journals" in capsys.readouterr().err
 
 
+def test_fitting_goes_on_from_a_twin_that_is_there(
+    journals: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = str(tmp_path / "first.safetensors"), str(tmp_path / "second.safetensors")
+    assert main(["twin", "fit", str(journals[0]), "--from", "generic", "-o", first, "--steps", "2"]) == 0
+    assert main(["twin", "fit", str(journals[1]), "--from", first, "-o", second, "--steps", "2"]) == 0
+    assert capsys.readouterr().out.count("fitted on 54 slots") == 2
+
+
 @pytest.mark.parametrize(("content", "said"), [(None, "no journal"), (b"SQLite format 3\0broken", "damaged")])
 def test_what_is_no_journal_is_one_clear_line(
     content: bytes | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ from twin.costs import evaluate
 from twin.errors import InputError
 from twin.learned.calibration import Calibration, calibrate, filled
 from twin.learned.digital_twin import DigitalTwin
-from twin.learned.fitting import FitConfig, Fitter
+from twin.learned.fitting import FitConfig, Fitter, frozen
 from twin.learned.inputs import CHAIN_INPUTS, CONTEXTS, HEADS, HORIZON, Encoder, expected_awake
 from twin.learned.learner import TwinLearner, split
 from twin.learned.network import LOSS_WEIGHTS, laplace_loss, mixture_loss, total_loss
@@ -228,3 +228,13 @@ def test_the_generator_draws_states_like_those_it_saw(recording: Recording) -> N
     assert 0.3 < drawn.levels[:, 0].std() / spread[0] < 3.0
     with pytest.raises(ValueError, match="no generator"):
         replace(twin, vae={}).generate(recording.hosts, rng=np.random.default_rng(1))
+
+
+def test_scalers_stay_but_for_a_head_that_had_nothing_to_learn(twin: DigitalTwin) -> None:
+    first = dict(twin.function.scalers) | {"server_memory.std": np.zeros(1, np.float32)}
+    found = {name: value + np.float32(1.0) for name, value in first.items()}
+    now = frozen(first, found)
+    late = {name for name in now if now[name] is found[name]}
+    assert late == {"server_memory.mean", "server_memory.std", "server_memory.spread"}
+    assert all(now[name] is first[name] for name in now.keys() - late)
+    assert frozen({}, found) == found

@@ -17,7 +17,7 @@ from twin.learned.digital_twin import DigitalTwin
 from twin.learned.fitting import FitConfig
 from twin.learned.learner import TwinLearner
 from twin.learned.recording import recordings, simulated_states, wanderer
-from twin.learned.serving import Drift, TwinForecaster, named_forecaster, named_twin, shipped_twins
+from twin.learned.serving import TRIED, Drift, TwinForecaster, named_forecaster, named_twin, shipped_twins
 from twin.scenario_file import load_scenario
 from twin.simulator import TwinWorld
 from twin.state import NetworkState
@@ -75,8 +75,27 @@ def test_without_a_twin_the_forecast_is_persistence(states: list[NetworkState]) 
     persistence.observe(states[-1])
     np.testing.assert_array_equal(watching.forecast(4).offered_mbps, persistence.forecast(4).offered_mbps)
     assert watching.as_json() == {
-        "name": "persistence", "learned": False, "slots": 0, "error_ratio": {}, "hold_out": {}
+        "name": "persistence", "learned": False, "trusted": False, "slots": 0, "error_ratio": {}, "hold_out": {}
     }  # fmt: skip
+
+
+def test_a_forecast_is_used_while_it_is_better_than_persistence(
+    twin: DigitalTwin, states: list[NetworkState], tmp_path: Path
+) -> None:
+    file = tmp_path / "t.safetensors"
+    twin.save(file)
+    young, older = watch(states[:TRIED], str(file)), watch(states, str(file))
+    assert young.forecast(4).source == "persistence"
+    assert not young.as_json()["trusted"]
+    assert older.drift.ratios()["traffic"] < 1.0
+    assert older.forecast(4).source == "twin"
+    assert older.as_json()["trusted"]
+    name = "traffic_ahead.bias"
+    spoilt = {name: twin.function.weights[name] + np.float32(3.0)}  # traffic is to jump up in every slot
+    replace(twin, function=replace(twin.function, weights={**twin.function.weights, **spoilt})).save(file)
+    wrong = watch(states, str(file))
+    assert wrong.drift.ratios()["traffic"] > 1.0
+    assert wrong.forecast(4).source == "persistence"
 
 
 def test_drift_shows_a_twin_that_no_longer_fits(twin: DigitalTwin, states: list[NetworkState]) -> None:

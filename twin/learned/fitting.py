@@ -91,8 +91,7 @@ class Fitter:
         ValueError where no recording is long enough for one window and HORIZON slots.
         """
         window = self._window(groups)
-        if not self.scalers:
-            self.scalers = scalers([s for group in groups for s in group])
+        self.scalers = frozen(self.scalers, scalers([s for group in groups for s in group]))
         pools = [_pool(group, window + HORIZON) for group in groups if any(len(s) >= window + HORIZON for s in group)]
         losses: dict[str, float] = dict.fromkeys(HEADS, float("nan"))
         for step in range(steps):
@@ -168,7 +167,7 @@ class Fitter:
                 heard = pool.pools[_POOLED[head]][then] @ hidden
             elif head == "energy":
                 heard = hidden.mean(dim=2, keepdim=True)
-            mean, std = float(self.scalers[f"{head}.mean"]), float(self.scalers[f"{head}.std"])
+            mean, std = (self.scalers[f"{head}.{kind}"].item() for kind in ("mean", "std"))
             exact = std == 0.0  # nothing is left to learn, and a likelihood without bound would drown the others
             target = (
                 torch.full_like(pool.targets[head][then], torch.nan)
@@ -195,6 +194,15 @@ def scalers(sequences: Sequence[Seen]) -> dict[str, FloatTensor]:
     for head in HEADS:
         scales[f"{head}.spread"] = np.ones(HORIZON)
     return {name: np.asarray(value, dtype=np.float32) for name, value in scales.items()}
+
+
+def frozen(first: Mapping[str, FloatTensor], found: Mapping[str, FloatTensor]) -> dict[str, FloatTensor]:
+    """What was found first. But a head that had nothing to learn there (in a simulator memory is what the file says)
+    and has something now takes what is found now."""
+    if not first:
+        return dict(found)
+    late = [head for head in CORRECTED if not first[f"{head}.std"].any() and found[f"{head}.std"].any()]
+    return dict(first) | {name: value for name, value in found.items() if name.rpartition(".")[0] in late}
 
 
 def _std(values: FloatArray) -> float:

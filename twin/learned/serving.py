@@ -23,6 +23,7 @@ from twin.state import FloatArray, NetworkState
 
 KEPT = 720  # states, to compare another twin on
 _MEMORY = 0.97  # of the running means of errors: about the last 30 slots
+TRIED = 12  # slots over which a twin shows itself before its forecast is used
 _SHIPPED = Path(__file__).resolve().parent / "twins"
 PERSISTENCE, SMOOTHED = "persistence", "smoothed"  # forecasters that learn nothing
 
@@ -82,6 +83,7 @@ class Drift:
     """Running means of the errors one slot ahead, of the twin and of persistence, by head."""
 
     def __init__(self) -> None:
+        self.slots = 0  # judged
         self._twin: dict[str, float] = {}
         self._persistence: dict[str, float] = {}
 
@@ -91,6 +93,7 @@ class Drift:
         if before is None or now is None:
             return
         said, observed, last = one_ahead(forecaster.twin, before, now), _heads(now.seen), _heads(before.seen)
+        self.slots += 1
         for head in SCORED:
             known = np.isfinite(observed[head]) & np.isfinite(last[head])
             if known.any():
@@ -102,6 +105,11 @@ class Drift:
         persistence's are left out."""
         return {head: error / self._persistence[head] for head, error in self._twin.items()
                 if self._persistence[head] > 0.0}  # fmt: skip
+
+    @property
+    def trusted(self) -> bool:
+        """The forecast, which is of traffic, has been better than persistence over enough slots."""
+        return self.slots >= TRIED and self.ratios().get("traffic", 1.0) < 1.0
 
     @staticmethod
     def _blend(means: dict[str, float], head: str, errors: FloatArray) -> None:
