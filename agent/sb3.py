@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
@@ -124,8 +123,9 @@ def function_of(model: OnPolicyAlgorithm) -> FlatFunction:
 
     InputError for a model whose policy is not `MlpPolicy` with tanh between its layers.
     """
-    policy, env = model.policy, model.get_env()
-    if not isinstance(policy, ActorCriticPolicy) or policy.activation_fn is not nn.Tanh:
+    policy: Any = model.policy  # ActorCriticPolicy, or sb3-contrib's with masks, which is no subclass of it
+    env = model.get_env()
+    if not hasattr(policy, "mlp_extractor") or policy.activation_fn is not nn.Tanh:
         raise InputError("only an MlpPolicy with tanh between its layers can be kept as a policy")
     hidden = [layer for layer in policy.mlp_extractor.policy_net if isinstance(layer, nn.Linear)]
     layers = tuple((_array(layer.weight), _array(layer.bias)) for layer in (*hidden, policy.action_net))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from controller.records import Refused, UnknownName
-from controller.twin_watch import NOT_BETTER, TOO_FEW_SLOTS, TwinWatch
+from controller.twin_watch import NOT_BETTER, TOO_FEW_SLOTS, TwinWatch, overall_error
 from twin.errors import InputError
 from twin.forecast import PersistenceForecaster, SmoothedForecaster
 from twin.learned.digital_twin import DigitalTwin
@@ -134,6 +134,14 @@ def test_a_better_twin_is_taken_and_a_worse_one_refused(
     better.write_bytes(b"nothing of that kind")
     with pytest.raises(InputError, match="damaged"):
         watching.take(str(better))
+
+
+def test_memory_decides_for_no_twin_and_energy_does(twin: DigitalTwin, states: list[NetworkState]) -> None:
+    """Real containers use other memory than the file says, and always the same: a useful twin lost by that alone."""
+    (recording,) = recordings(SMALL, states[60:])
+    before = overall_error(twin, [recording])
+    assert overall_error(twin, [replace(recording, memory_mb=0.02 * recording.memory_mb)]) == pytest.approx(before)
+    assert overall_error(twin, [replace(recording, power_w=3.0 * recording.power_w)]) > 1.2 * before
 
 
 def test_slots_that_a_twin_was_fitted_on_do_not_count(
