@@ -175,7 +175,8 @@ def _against(steps: list[float], twin: list[Run] | None) -> str:
     if twin is None:
         return ""
     found = ratio_interval(steps, [run.level for run in twin], np.random.default_rng(0))
-    return f"{found.median:.1f} ({found.low:.1f} to {found.high:.1f})"
+    median, low, high = ("∞" if math.isinf(value) else f"{value:.1f}" for value in found)
+    return f"{median} ({low} to {high})"
 
 
 def _steps(level: float, runs: list[Run]) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from agent.a2c_policy import load_policy
 from agent.black_box import BlackBox, BlackBoxConfig
+from agent.branch_sources import Origin, Traffic
 from agent.frugal import MODELLED, SIZES, Extra, FrugalConfig, Learner, hide_modelled
 from agent.network import PolicyNetwork
 from agent.policy import PolicyFunction
@@ -61,6 +62,19 @@ def test_the_same_seed_gives_the_same_policy_and_another_another(scenario: Scena
     for name, tensor in one.weights.items():
         np.testing.assert_array_equal(tensor, same.weights[name])
     assert any((tensor != other.weights[name]).any() for name, tensor in one.weights.items())
+
+
+def test_drawn_traffic_needs_no_slots_that_followed_and_the_same_seed_draws_the_same(scenario: Scenario) -> None:
+    """Fitted on the same real steps as the rest; after the first round no moment has sixteen slots behind it."""
+    drawn = replace(QUICK, twin=replace(QUICK.twin, traffic=Traffic.SAMPLED, starts=Origin.GENERATED))
+    learners = [Learner(scenario, config, seed=1) for config in (drawn, drawn, QUICK)]
+    for learner in learners:
+        learner.round()
+    assert [learner.synthetic > 0 for learner in learners] == [True, True, False]
+    assert learners[0].steps == 64
+    one, same = (learner.network.function().weights for learner in learners[:2])
+    for name, tensor in one.items():
+        np.testing.assert_array_equal(tensor, same[name])
 
 
 @pytest.mark.slow
