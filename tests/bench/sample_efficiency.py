@@ -71,7 +71,7 @@ def rows(*, blind: bool) -> dict[str, Row]:
     twin = FrugalConfig(blind=blind, twin=TwinConfig(updates=UPDATES))
     usual = replace(twin, extra=Extra.NONE, a2c=replace(twin.a2c, learning_rate=1e-3, entropy_coef=0.03))
     found = {"usual": Row(usual, 16_384), "twin": Row(twin, 2048), **_search(twin)}
-    found["tuned"], found["replay"] = found["a2c-0.003-2-0.02"], found["replay-0.003-0.03"]
+    found["tuned"], found["replay"] = found["a2c-0.003-2-0.02"], found["replay-0.001-0.1"]
     for k in (1, 2, 4, 8):
         found[f"twin-k{k}"] = Row(replace(twin, twin=replace(twin.twin, horizon=k, branches=TRANSITIONS // k)), 2048)
     found["black-box"] = Row(replace(twin, extra=Extra.BLACK_BOX), 1024)
