@@ -17,13 +17,13 @@ Source: A2C from the paper; generalised advantage estimation, the numbers and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from agent.network import ObservationTensors, PolicyNetwork, cachefuls
+from agent.fused import scored
+from agent.network import ObservationTensors, PolicyNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,49 +101,19 @@ def update(
     *,
     entropy_coef: float,
 ) -> Losses:
-    """Steps 3 to 6, in place. The gradient is summed over parts of the rollout that fit the processor's cache."""
+    """Steps 3 to 6, in place."""
     advantage = advantages(rollout, config).flatten()  # 3
-    batch = _Batch(
-        ObservationTensors(*(field.flatten(0, 1) for field in rollout.observations)),
-        rollout.actions.flatten(),
-        standardised(advantage),
-        advantage + rollout.values.flatten(),  # 4
-    )
+    returns = advantage + rollout.values.flatten()  # 4
+    observations = ObservationTensors(*(field.flatten(0, 1) for field in rollout.observations))
+    logits, values = scored(network, observations)
+    policy, entropy = policy_terms(logits, rollout.actions.flatten(), standardised(advantage))
+    value = (returns - values).square().mean()
     optimizer.zero_grad()
-    coefficients = torch.tensor([1.0, config.value_coef, -entropy_coef])
-    terms = torch.zeros(3)
-    for part in batch.parts():
-        found = _terms(network, part) * (len(part.actions) / len(advantage))
-        torch.autograd.backward(coefficients @ found)  # 5
-        terms += found.detach()
+    torch.autograd.backward(policy + config.value_coef * value - entropy_coef * entropy)  # 5
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)  # 6
     optimizer.step()
-    explained = 1.0 - float(advantage.var() / batch.returns.var().clamp_min(1e-9))
-    policy, value, entropy = terms.tolist()
-    return Losses(policy, value, entropy, explained, norm.item())
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The rows of a rollout in any order, each field [N, ...]."""
-
-    observations: ObservationTensors
-    actions: Tensor
-    advantage: Tensor
-    returns: Tensor
-
-    def parts(self) -> Iterator[_Batch]:
-        """The same rows, a cacheful at a time."""
-        for rows in cachefuls(self.observations):
-            seen = ObservationTensors(*(field[rows] for field in self.observations))
-            yield _Batch(seen, self.actions[rows], self.advantage[rows], self.returns[rows])
-
-
-def _terms(network: PolicyNetwork, part: _Batch) -> Tensor:
-    """(policy, value, entropy) [3] of step 5 as means over the part."""
-    logits, values = network(part.observations)
-    policy, entropy = policy_terms(logits, part.actions, part.advantage)
-    return torch.stack([policy, (part.returns - values).square().mean(), entropy])
+    explained = 1.0 - float(advantage.var() / returns.var().clamp_min(1e-9))
+    return Losses(policy.item(), value.item(), entropy.item(), explained, norm.item())
 
 
 def policy_terms(logits: Tensor, actions: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ class CompiledPolicy:
 
     def __init__(self, function: PolicyFunction) -> None:
         self.function = function
-        self._weights = _weights(function.weights, function.scalers)
+        self.weights = _weights(function.weights, function.scalers)
         self._rooms: dict[tuple[int, ...], Room] = {}
 
     def __call__(self, observation: Observation) -> Scores:
@@ -28,16 +28,16 @@ class CompiledPolicy:
         *lead, vnfs, servers = observation.mask.shape
         space = self._rooms.get((vnfs, servers))
         if space is None:
-            space = self._rooms[vnfs, servers] = room(self._weights, vnfs, servers)
+            space = self._rooms[vnfs, servers] = room(self.weights, vnfs, servers)
         mask = np.ascontiguousarray(observation.mask).reshape(-1, vnfs * servers)
         size = len(mask)
         logits = np.empty((size, 1 + vnfs * servers), dtype=np.float32)
         values = np.empty(size, dtype=np.float32)
         forward(
-            self._weights,
-            _rows(observation.vnf, size, vnfs),
-            _rows(observation.server, size, servers),
-            _rows(observation.pair, size, vnfs * servers),
+            self.weights,
+            rows(observation.vnf, size, vnfs),
+            rows(observation.server, size, servers),
+            rows(observation.pair, size, vnfs * servers),
             np.ascontiguousarray(observation.glob, dtype=np.float32).reshape(size, -1),
             mask,
             space,
@@ -47,7 +47,7 @@ class CompiledPolicy:
         return Scores(logits.reshape(*lead, -1), values.reshape(lead))
 
 
-def _rows(array: Tensor, batch: int, rows: int) -> Tensor:
+def rows(array: Tensor, batch: int, rows: int) -> Tensor:
     """[batch, rows, features], together in memory."""
     return np.ascontiguousarray(array, dtype=np.float32).reshape(batch, rows, array.shape[-1])
 

@@ -1,4 +1,7 @@
-"""The actor and the critic in torch, for training: the same function as `agent.policy`, which explains it."""
+"""The actor and the critic in torch: the same function as `agent.policy`, which explains it. Holds what is learnt.
+
+`agent.fused` is what training calls; tests hold it to this one and its autograd.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
 
 - All weights are one record, transposed to [inputs, H] and padded with zeros to whole vector registers.
 - Products go to the BLAS that numba calls, on one thread, in blocks of whole rows that stay in the first caches.
-- All else is loops over one row of the table, S·H numbers that lie together, so that vector registers are full whatever
-  H is. What belongs to a VNF or to a feature is laid out as often as a row needs it first (a *tile*).
+- All else is loops over one row of the table, S·H numbers that lie together. What belongs to a VNF or to a feature is
+  laid out first as often as a row needs it (a *tile*).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twin.state import BoolArray
 Float32Array = npt.NDArray[np.float32]
 Records = npt.NDArray[np.void]
 Record = Any  # one row, which compiled code reads by the names of its fields
-LANES = 16  # float32 numbers in the widest vector register
+LANES = 8  # float32 numbers in a vector register of 256 bits
 BLOCK = 128  # pairs per product, unless one row has more
 _CLIP = np.float32(5.0)  # agent.policy.CLIP
 _MASKED = np.float32(-1e9)  # agent.policy.MASKED
@@ -29,7 +29,6 @@ _ZERO = np.float32(0.0)
 
 
 def padded(size: int) -> int:
-    """The next multiple of `LANES`."""
     return -(-size // LANES) * LANES
 
 
@@ -52,7 +51,7 @@ def weights_type(vnf: int, server: int, pair: int, glob: int, hidden: int) -> np
 
 
 class Room(NamedTuple):
-    """Work space for V VNFs and S servers, P pairs in a block of whole rows."""
+    """Work space for V VNFs and S servers, P pairs in a block of whole rows (all pairs, where they are kept)."""
 
     vnf: Float32Array  # [V, Fv] standardised, as the next two
     server: Float32Array  # [S, Fs]
@@ -76,9 +75,9 @@ class Room(NamedTuple):
     second: Float32Array  # [P, H]
 
 
-def room(weights: Records, vnfs: int, servers: int) -> Room:
-    """Room for one network's size; to be used by one thread."""
-    w, pairs = weights[0], max(BLOCK // servers, 1) * servers
+def room(weights: Records, vnfs: int, servers: int, *, keep: bool = False) -> Room:
+    """Room for one network's size; to be used by one thread. `keep`: for `agent.gradient_kernels`."""
+    w, pairs = weights[0], vnfs * servers if keep else max(BLOCK // servers, 1) * servers
     size, features = len(w["score"]), len(w["pair_mean"])
 
     def sheet(*shape: int) -> Float32Array:
@@ -109,8 +108,10 @@ def room(weights: Records, vnfs: int, servers: int) -> Room:
 
 
 @inner_product
-def _product(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
-    np.dot(a, b, out)
+def product(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
+    """a·b, a block of rows at a time: for more at once BLAS would start threads."""
+    for at in range(0, len(a), BLOCK):
+        np.dot(a[at : at + BLOCK], b, out[at : at + BLOCK])
 
 
 @inner_fused
@@ -129,9 +130,9 @@ def _embed(w: Record, vnf: Float32Array, server: Float32Array, glob: Float32Arra
         _standard(w.vnf_mean, w.vnf_scale, vnf[v], r.vnf[v])
     for s in range(len(server)):
         _standard(w.server_mean, w.server_scale, server[s], r.server[s])
-    _product(r.glob, w.glob_weight, r.whole)
-    _product(r.vnf, w.vnf_weight, r.vnfs)
-    _product(r.server, w.server_weight, r.servers)
+    product(r.glob, w.glob_weight, r.whole)
+    product(r.vnf, w.vnf_weight, r.vnfs)
+    product(r.server, w.server_weight, r.servers)
     for j in range(size):
         r.whole[0, j] += w.glob_bias[j]
     for v in range(len(vnf)):
@@ -143,17 +144,18 @@ def _embed(w: Record, vnf: Float32Array, server: Float32Array, glob: Float32Arra
 def _first_layer(w: Record, pair: Float32Array, mask: BoolArray, r: Room, logits: Float32Array) -> None:
     """The first embedding of every pair, pooled by row and column; the direct scores into `logits` [1 + V·S]."""
     vnfs, servers, size, features = len(r.vnfs), len(r.servers), len(w.score), len(w.direct)
-    block = len(r.inputs) // servers
+    block, kept = max(BLOCK // servers, 1), len(r.inputs) == len(r.first)
     r.sums[:] = _ZERO  # embeddings are not negative, so that no maximum is below 0
     r.tops[:] = _ZERO
     for v0 in range(0, vnfs, block):
         count = min(block, vnfs - v0)
         at, to = v0 * servers, (v0 + count) * servers
+        inputs = r.inputs[at:to] if kept else r.inputs[: to - at]
         for v in range(count):
-            values, inputs = pair[at + v * servers : to], r.inputs[v * servers : (v + 1) * servers]
-            _standard(r.mean, r.scale, values.reshape(-1), inputs.reshape(servers * features))
-        _product(r.inputs[: to - at], w.pair_weight, r.first[at:to])
-        _product(r.inputs[: to - at], w.direct, r.scores[: to - at])
+            values, out = pair[at + v * servers : to], inputs[v * servers : (v + 1) * servers]
+            _standard(r.mean, r.scale, values.reshape(-1), out.reshape(servers * features))
+        product(inputs, w.pair_weight, r.first[at:to])
+        product(inputs, w.direct, r.scores[: to - at])
         for i in range(to - at):
             logits[1 + at + i] = r.scores[i] + (w.feasible_direct[0] if mask[at + i] else _ZERO)
         for v in range(v0, v0 + count):
@@ -207,9 +209,9 @@ def _exchange(w: Record, r: Room) -> None:
         for j in range(size):
             r.columns[s, j] = r.sums[s, j] / np.float32(vnfs)
             r.columns[s, size + j] = r.tops[s, j]
-    _product(r.mean_pair, w.everything, r.hidden)
-    _product(r.rows, w.row, r.vnfs)
-    _product(r.columns, w.column, r.servers)
+    product(r.mean_pair, w.everything, r.hidden)
+    product(r.rows, w.row, r.vnfs)
+    product(r.columns, w.column, r.servers)
     for v in range(vnfs):
         for j in range(size):
             r.vnfs[v, j] += w.own_bias[j] + r.hidden[0, j]
@@ -219,18 +221,19 @@ def _exchange(w: Record, r: Room) -> None:
 def _second_layer(w: Record, mask: BoolArray, r: Room, logits: Float32Array) -> None:
     """The second embedding, pooled over the whole table into the context, and the scores of the moves."""
     vnfs, servers, size, context = len(r.vnfs), len(r.servers), len(w.score), r.context[0]
-    block = len(r.inputs) // servers
+    block, kept = max(BLOCK // servers, 1), len(r.inputs) == len(r.first)
     context[:] = _ZERO
     for v0 in range(0, vnfs, block):
         count = min(block, vnfs - v0)
         at, to = v0 * servers, (v0 + count) * servers
-        _product(r.first[at:to], w.own, r.second[: to - at])
+        second = r.second[at:to] if kept else r.second[: to - at]
+        product(r.first[at:to], w.own, second)
         for v in range(count):
             row = slice(v * servers, (v + 1) * servers)
             first = r.first[at + v * servers : at + (v + 1) * servers]
-            _leave(r, r.vnfs[v0 + v], first.reshape(-1), r.second[row].reshape(servers * size))
-        _pool(r.second[: to - at], context[:size], context[size : 2 * size])
-        _product(r.second[: to - at], w.score, r.scores[: to - at])
+            _leave(r, r.vnfs[v0 + v], first.reshape(-1), second[row].reshape(servers * size))
+        _pool(second, context[:size], context[size : 2 * size])
+        product(second, w.score, r.scores[: to - at])
         for i in range(to - at):
             logits[1 + at + i] = logits[1 + at + i] + r.scores[i] if mask[at + i] else _MASKED
 
@@ -240,9 +243,8 @@ def _leave(r: Room, vnf: Float32Array, first: Float32Array, second: Float32Array
     """Ends the second embeddings of a row [S·H]."""
     tile, servers = r.tile.reshape(-1), r.servers.reshape(-1)
     for s in range(len(r.tile)):
-        out = r.tile[s]
         for j in range(len(vnf)):
-            out[j] = vnf[j]
+            r.tile[s, j] = vnf[j]
     for q in range(len(second)):
         second[q] = max(second[q] + tile[q] + servers[q], _ZERO) + first[q]
 
@@ -250,10 +252,32 @@ def _leave(r: Room, vnf: Float32Array, first: Float32Array, second: Float32Array
 @inner_fused
 def _head(first: Float32Array, first_bias: Float32Array, last: Float32Array, last_bias: Float32Array, r: Room) -> float:
     result = np.float32(last_bias[0])
-    _product(r.context, first, r.hidden)
+    product(r.context, first, r.hidden)
     for j in range(len(last)):
         result += max(r.hidden[0, j] + first_bias[j], _ZERO) * last[j]
     return float(result)
+
+
+@inner_fused
+def embeddings(
+    w: Record,
+    vnf: Float32Array,
+    server: Float32Array,
+    pair: Float32Array,
+    glob: Float32Array,
+    mask: BoolArray,
+    r: Room,
+    logits: Float32Array,
+) -> None:
+    """All but the heads: the context, and the scores of the moves into `logits`[1:]."""
+    size, context = len(w.score), r.context[0]
+    _embed(w, vnf, server, glob, r)
+    _first_layer(w, pair, mask, r, logits)
+    _exchange(w, r)
+    _second_layer(w, mask, r, logits)
+    for j in range(size):
+        context[j] /= np.float32(len(mask))
+        context[2 * size + j] = max(r.whole[0, j], _ZERO)
 
 
 @compiled_fused
@@ -270,14 +294,7 @@ def forward(
 ) -> None:
     """Scores B observations into `logits` [B, 1 + V·S], values them into `values` [B]. `pair` is [B, V·S, Fp]."""
     w = weights[0]
-    size, context = len(w.score), r.context[0]
     for b in range(len(mask)):
-        _embed(w, vnf[b], server[b], glob[b], r)
-        _first_layer(w, pair[b], mask[b], r, logits[b])
-        _exchange(w, r)
-        _second_layer(w, mask[b], r, logits[b])
-        for j in range(size):
-            context[j] /= np.float32(mask.shape[1])
-            context[2 * size + j] = max(r.whole[0, j], _ZERO)
+        embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, logits[b])
         logits[b, 0] = _head(w.stay_first, w.stay_first_bias, w.stay_last, w.stay_last_bias, r)
         values[b] = _head(w.value_first, w.value_first_bias, w.value_last, w.value_last_bias, r)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from agent.a2c import Rollout
-from agent.network import ObservationTensors, PolicyNetwork, cachefuls, tensors
+from agent.fused import scored
+from agent.network import ObservationTensors, PolicyNetwork, tensors
 from twin.fast import BatchObservation
 from twin.features import Observation
 from twin.state import IntArray
@@ -66,13 +67,6 @@ def rollout_of(network: PolicyNetwork, trajectory: Trajectory) -> Rollout:
     before = ObservationTensors(*(field[:-1] for field in seen))
     cut = torch.zeros(slots, batch, dtype=torch.bool)
     return Rollout(before, trajectory.actions, trajectory.rewards, values[:-1], values[1:], cut)
-
-
-def scored(network: PolicyNetwork, seen: ObservationTensors) -> tuple[Tensor, Tensor]:
-    """(logits, values) of a batch, a cacheful at a time."""
-    parts = [network(ObservationTensors(*(field[rows] for field in seen))) for rows in cachefuls(seen)]
-    logits, values = zip(*parts, strict=True)
-    return torch.cat(logits), torch.cat(values)
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:

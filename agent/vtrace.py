@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from agent.a2c import A2CConfig, policy_terms, standardised
+from agent.fused import scored
 from agent.network import ObservationTensors, PolicyNetwork
 from agent.trajectory import Trajectory, joined
 
@@ -62,7 +63,7 @@ def update_replayed(
     """One gradient step on replayed trajectories, in place; loss terms and norm as in `agent.a2c`."""
     slots, batch = trajectory.actions.shape
     flat = ObservationTensors(*(field.flatten(0, 1) for field in trajectory.observations))
-    all_logits, all_values = network(flat)
+    all_logits, all_values = scored(network, flat)
     logits, values = all_logits[: slots * batch], all_values.reshape(slots + 1, batch)
     logs = torch.log_softmax(logits, dim=-1).gather(-1, trajectory.actions.reshape(-1, 1)).reshape(slots, batch)
     ratios = (logs.detach() - trajectory.log_probabilities).exp()

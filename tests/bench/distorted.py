@@ -31,9 +31,10 @@ from rich.table import Table
 
 from agent.evaluation import interval
 from agent.frugal import Extra, FrugalConfig, Learner
+from agent.fused import scored
 from agent.planning import PAYBACK_SLOTS
 from agent.synthetic import Physics
-from agent.trajectory import copied, scored
+from agent.trajectory import copied
 from twin.case_kernels import chain_delays
 from twin.correction import Correction
 from twin.fast import BatchObservation, BatchSim

@@ -29,10 +29,11 @@ from rich.table import Table
 
 from agent.branch_sources import Origin, Traffic
 from agent.frugal import Extra, FrugalConfig, Learner
+from agent.fused import scored
 from agent.network import PolicyNetwork
 from agent.planning import greedy_actions
 from agent.synthetic import Physics, TwinConfig
-from agent.trajectory import copied, scored
+from agent.trajectory import copied
 from tests.bench.medians import median_interval, ratio_interval
 from twin.fast import BatchObservation, BatchSim
 from twin.scenario import Scenario

@@ -14,11 +14,12 @@ from agent.a2c_policy import load_policy
 from agent.black_box import BlackBox, BlackBoxConfig
 from agent.branch_sources import Origin, Traffic
 from agent.frugal import MODELLED, SIZES, Extra, FrugalConfig, Learner, hide_modelled
+from agent.fused import scored
 from agent.network import PolicyNetwork
 from agent.policy import PolicyFunction
 from agent.synthetic import Physics, Synthesis, TwinConfig
 from agent.training import play
-from agent.trajectory import copied, scored
+from agent.trajectory import copied
 from agent.twin_training import DEFAULTS, TwinRun, fine_tune, longest
 from controller.cli import main
 from tests.unit.small_worlds import line
