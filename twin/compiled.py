@@ -32,7 +32,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))  # read by numba 
 
 import numba  # noqa: E402
 
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 _FUSED = {"contract", "reassoc", "nsz", "nnan", "ninf"}
 _jit: Any = numba.njit  # its type hints lack the options used here
 
@@ -48,7 +48,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 def inner(function: Callable[P, R]) -> Callable[P, R]:
     """As `compiled`, for functions that only compiled ones call, which halves compiling.
 
-    They have no entry from Python: to call one from there crashes the process.
+    They have no entry from Python: to call one from there crashes the process. They are built into their callers: a
+    call would copy every field of its tuples of arrays, some hundreds, which was most of the time of all kernels.
     """
     return _compile(function, **_INNER)
 
