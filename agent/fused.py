@@ -25,7 +25,8 @@ Float32Array = npt.NDArray[np.float32]
 def scored(network: PolicyNetwork, seen: ObservationTensors) -> tuple[Tensor, Tensor]:
     """(logits [B, 1 + V·S], values [B]) of a batch, of any size. Derivatives are by the network's parameters only."""
     parameters = dict(network.named_parameters())
-    scores: tuple[Tensor, Tensor] = _Scored.apply(network, seen, tuple(parameters), *parameters.values())
+    inputs = (network, seen, tuple(parameters), *parameters.values())
+    scores: tuple[Tensor, Tensor] = _Scored.apply(*inputs)  # type: ignore[no-untyped-call]
     return scores
 
 
