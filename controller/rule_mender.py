@@ -32,7 +32,7 @@ class RuleMender:
         self._back_at_s: dict[str, float] = {}
 
     def is_back(self, switch: str) -> None:
-        """A switch has connected."""
+        """A switch has connected again."""
         self._back_at_s[switch] = self._clock()
 
     def chain_is_right(self, chain: int) -> bool:

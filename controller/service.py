@@ -256,7 +256,8 @@ class Service:
     def _happened(self, events: Iterable[DiscoveryEvent]) -> None:
         for event in events:
             if isinstance(event, SwitchJoined):
-                self.mender.is_back(event.switch)
+                if self.set_up_done:  # before, it is not back but there for the first time
+                    self.mender.is_back(event.switch)
                 self._install_base(event.switch)
                 self.switchboard.send(event.switch, (openflow.flow_stats_request(),))  # what has it kept?
             elif isinstance(event, LinkUp):
