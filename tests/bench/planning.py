@@ -1,6 +1,6 @@
 """Policies over a day's course with roaming users: the reactive planner, the agent, and the agent refined.
 
-    python -m tests.bench.planning [SCENARIO] [--seeds N] [--slots N]
+    python -m tests.bench.planning [SCENARIO] [--seeds N] [--first N] [--slots N]
 
 Every policy meets the same traffic and telemetry noise by the road of a live run. *smoothed* says that its forecast is
 `twin.forecast.SmoothedForecaster`; the others have persistence. Differences are paired by seed, in percent of the
@@ -44,11 +44,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", nargs="?", default="medium")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
+    parser.add_argument("--first", type=int, default=1, metavar="N", help="the first seed (1)")
     parser.add_argument("--slots", type=int, default=120, metavar="N")
     arguments = parser.parse_args()
     scenario = load_scenario(arguments.scenario)
     runs: dict[str, list[Run]] = {name: [] for name in ROWS}
-    for seed in range(1, 1 + arguments.seeds):
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
         for name, (policy, forecaster) in ROWS.items():
             world = TwinWorld(scenario, seed=seed, poll_s=scenario.period_s)
             slots = play(
