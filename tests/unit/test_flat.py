@@ -155,6 +155,15 @@ def test_a_model_of_stable_baselines_is_kept_as_it_decides(tmp_path: Path) -> No
     np.testing.assert_allclose(function(seen)[:, 1:][legal], (theirs + shift)[:, 1:][legal], rtol=1e-3, atol=1e-4)
 
 
+def test_a_model_with_masks_learns_and_is_kept() -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    from agent.sb3 import FlatVecEnv, function_of
+
+    scenario = line()
+    model = contrib.MaskablePPO("MlpPolicy", FlatVecEnv(scenario, num_envs=2, seed=1), n_steps=8, batch_size=16, seed=1)
+    assert function_of(model.learn(16))(observation(scenario)).shape == (3, 10)
+
+
 def test_an_episode_of_the_vector_environment_ends_by_its_time_limit() -> None:
     pytest.importorskip("stable_baselines3")
     from agent.sb3 import FlatVecEnv
