@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from controller.cli_completion import add_completion
-from controller.cli_learning import add_evaluate, add_learning
+from controller.cli_learning import add_bench, add_evaluate, add_learning
 from controller.cli_remote import DEFAULT_LISTEN, MODES, Command, add_command, add_doctor, add_remote
 from controller.cli_twin import add_twin
 from controller.cli_types import address, seconds
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     live = (_add_check, _add_run, _add_controller, add_qualify)
-    own = (add_learning, add_twin, add_evaluate, _add_import, _add_calibrate)
+    own = (add_learning, add_twin, add_evaluate, add_bench, _add_import, _add_calibrate)
     for add in (*live, *own, add_remote, add_doctor, add_completion):
         add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""The arguments of the commands that learn and compare: `train`, `sweep` and `evaluate`."""
+"""The arguments of the commands that learn, compare and measure: `train`, `sweep`, `evaluate` and `bench`."""
 
 from __future__ import annotations
 
@@ -116,3 +116,19 @@ def evaluate(arguments: argparse.Namespace) -> int:
             arguments.curves, arguments.twin,
         )
     )  # fmt: skip
+
+
+def add_bench(commands: Any) -> None:
+    text = "Measure how fast simulator, training and decisions are here: CPU time of one thread."
+    parser = add_command(commands, "bench", bench, text)
+    parser.add_argument("scenario", nargs="?", default="medium", help="a file, or the name of a shipped one (medium)")
+    parser.add_argument("--large", action="store_true",
+                        help="also one decision at 1,000 switches, 200 servers and 500 chains")  # fmt: skip
+    parser.add_argument("--rounds", type=count, default=5, metavar="N", help="how often each is measured (5)")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="every round's figures")
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    from controller.bench_command import bench as run
+
+    return run(arguments)

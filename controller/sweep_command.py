@@ -38,12 +38,6 @@ def sweep(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _runner(arguments: argparse.Namespace) -> Runner:
-    if arguments.no_ray:
-        return InProcesses(arguments.workers or os.cpu_count() or 1)
-    return OnRay(arguments.address)
-
-
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +81,6 @@ def _write(folder: Path, wanted: Sequence[Trial], found: dict[int, float], row: 
         (folder / "sweep.json").write_text(json.dumps(rows, indent=1))
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
-
-
-def _file(trial: Trial) -> str:
-    return f"{trial.name}.safetensors"
 
 
 def _table(title: str, scores: dict[Settings, list[float]]) -> Table:

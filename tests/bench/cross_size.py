@@ -2,7 +2,7 @@
 
     python -m tests.bench.cross_size [half|four-times] [--real-steps N] [--own POLICY] [--seeds N] [--slots N]
 
-The networks are made by the rule of `tests.bench.networks` in the manner of `medium`: 8 servers and 4 chains, 64
+The networks are made by the rule of `twin.grown` in the manner of `medium`: 8 servers and 4 chains, 64
 servers and 32 chains. The control is a policy trained there for `--real-steps` from nothing but the greedy prior
 (`--own`: one that was kept). Traffic is held out from both; differences are paired by seed, in percent of the control's
 objective. Prints its table and exits.
@@ -26,8 +26,8 @@ from agent.a2c_policy import A2CPolicy, load_policy
 from agent.baselines import make_policy
 from agent.evaluation import Comparison, PolicyMaker, compare, interval
 from agent.training import train
-from tests.bench.networks import grown
 from twin.forecast import SmoothedForecaster
+from twin.grown import grown
 from twin.scenario import Scenario
 
 MEDIUM, OWN = "trained on medium", "trained there"

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bench.networks import grown
 from tests.unit.small_worlds import random_hosts, state_with
 from twin.costs import Costs, evaluate
 from twin.feasibility import Limits, Refusal, refusals
+from twin.grown import grown
 from twin.routing import configured_routes
 from twin.samples import Quantity, Sample
 from twin.scenario import Scenario

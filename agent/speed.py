@@ -1,39 +1,89 @@
-"""How fast the simulator, the training and a decision are, in CPU time on one thread.
+"""How fast the simulator, the training and a decision are, in CPU time on one thread (docs/agent.md, "Speed").
 
-    python -m tests.bench.speed              medium
-    python -m tests.bench.speed --large      also one decision at 1,000 switches, 200 servers, 500 chains (about 2 min)
-
-Rounds of all figures take turns, so that what else the machine does meets them alike; median (least - greatest).
+Rounds of all figures take turns, so that what else the machine does meets them alike. Source: ours.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from agent.a2c import A2CConfig
-from agent.a2c_policy import load_policy
+from agent.a2c_policy import default_policy
 from agent.compiled_policy import CompiledPolicy
 from agent.decision import View
 from agent.training import TrainingRun
-from tests.bench.networks import grown
 from twin.fast import BatchSim
 from twin.feasibility import feasible_moves
 from twin.features import PAIR_FEATURES, Observation
 from twin.forecast import PersistenceForecaster
+from twin.grown import grown
 from twin.routing import Router
 from twin.scenario import Scenario
-from twin.scenario_file import load_scenario
 from twin.simulator import TwinWorld
 from twin.state import StateBuilder
 
-ROUNDS = 5
 HORIZON = 4
+BATCH, SLOTS = 256, 40
+SEEN_BATCH, SEEN_SLOTS = 64, 10
+CALLS = 50
+PHYSICS, SEEN, TRAINING, PRODUCTS, SHARE = (
+    "simulator, without features", "simulator, with mask and features", "training",
+    "matrix products of training alone", "training, of what products and simulator allow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A name, a unit, some work, and what the CPU seconds of the work say."""
+
+    name: str
+    unit: str
+    work: Callable[[], object]
+    value: Callable[[float], float]
+
+
+def figures(scenario: Scenario) -> list[Figure]:
+    """What is measured of a scenario's network."""
+    physics = steps(scenario, batch=BATCH, slots=SLOTS, features=False)
+    seen = steps(scenario, batch=SEEN_BATCH, slots=SEEN_SLOTS, features=True)
+    bare, learnt = many(products(scenario, hidden=A2CConfig().hidden), CALLS), rounds(scenario)
+    return [
+        Figure(PHYSICS, "steps/CPU-s", physics, lambda s: BATCH * SLOTS / s),
+        Figure(SEEN, "steps/CPU-s", seen, lambda s: SEEN_BATCH * SEEN_SLOTS / s),
+        Figure(TRAINING, "steps/CPU-s", learnt, lambda s: A2CConfig().batch * A2CConfig().n_steps / s),
+        Figure(PRODUCTS, "steps/CPU-s", bare, lambda s: CALLS / s),
+        Figure("one decision, from readings to reason", "ms", many(decision(scenario), CALLS), _ms),
+        Figure("policy alone", "ms", many(forward(scenario), CALLS), _ms),
+    ]
+
+
+def large_figure() -> Figure:
+    """One decision at 1,000 switches, 200 servers and 500 chains of four VNFs."""
+    work = decision(grown(cores=250, servers=200, chains=500))
+    return Figure("one decision: 1,000 switches, 200 servers, 500 chains", "ms", work, lambda s: 1e3 * s)
+
+
+def measured(wanted: Sequence[Figure], *, times: int) -> Iterator[tuple[Figure, float]]:
+    """Every figure's value, round after round; before them each work is done once, which compiles it."""
+    for figure in wanted:
+        figure.work()
+    for _ in range(times):
+        for figure in wanted:
+            yield figure, figure.value(spent_s(figure.work))
+
+
+def share(training: float, seen: float, bare: float) -> float:
+    """How near training (steps per CPU-s) is to what simulator and matrix products alone allow; 0 to 1."""
+    return (1.0 / seen + 1.0 / bare) * training
+
+
+def _ms(spent: float) -> float:
+    return 1e3 * spent / CALLS
 
 
 def spent_s(work: Callable[[], object]) -> float:
@@ -82,7 +132,7 @@ def decision(scenario: Scenario) -> Callable[[], object]:
     """Samples that are there → state → forecast → mask → policy → decision, as in the controller."""
     world, builder, router = TwinWorld(scenario, seed=1), StateBuilder(scenario), Router(scenario)
     builder.add(world.observe(0.0))
-    policy, forecaster = load_policy("medium"), PersistenceForecaster()
+    policy, forecaster = default_policy(scenario), PersistenceForecaster()
 
     def decide() -> None:
         state = builder.build(0.0)
@@ -97,53 +147,9 @@ def forward(scenario: Scenario) -> Callable[[], object]:
     """The compiled policy alone."""
     seen = BatchSim(scenario, 1, 1).reset()
     one = Observation(seen["vnf"][0], seen["server"][0], seen["pair"][0], seen["glob"][0], seen["mask"][0])
-    policy = CompiledPolicy(load_policy("medium").function)
+    policy = CompiledPolicy(default_policy(scenario).function)
     return lambda: policy(one)
-
-
-def report(figures: Sequence[tuple[str, Callable[[], object], Callable[[float], float]]]) -> list[list[float]]:
-    """A line per figure: its name, its work, and what CPU seconds of the work say; gives the figures of every round."""
-    found: dict[str, list[float]] = {name: [] for name, _, _ in figures}
-    for _, work, _ in figures:
-        work()  # compiles
-    for _ in range(ROUNDS):
-        for name, work, figure in figures:
-            found[name].append(figure(spent_s(work)))
-    for name, values in found.items():
-        print(f"{name:58} {statistics.median(values):12,.1f}   ({min(values):,.1f} - {max(values):,.1f})", flush=True)
-    return list(found.values())
 
 
 def many(work: Callable[[], object], times: int) -> Callable[[], object]:
     return lambda: [work() for _ in range(times)]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="also the large network")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    medium = load_scenario("medium")
-    physics = steps(medium, batch=256, slots=40, features=False)
-    observed = steps(medium, batch=64, slots=10, features=True)
-    bare = products(medium, hidden=A2CConfig().hidden)
-    found = report(
-        [
-            ("physics, 256 networks: steps per CPU-s", physics, lambda s: 256 * 40 / s),
-            ("with mask and features, 64 networks: steps per CPU-s", observed, lambda s: 640 / s),
-            ("training: steps per CPU-s", rounds(medium), lambda s: 1024 / s),
-            ("the matrix products of training: steps per CPU-s", many(bare, 200), lambda s: 200 / s),
-            ("one decision, us", many(decision(medium), 50), lambda s: 1e6 * s / 50),
-            ("policy alone, us", many(forward(medium), 50), lambda s: 1e6 * s / 50),
-        ]
-    )
-    shares = [100.0 * (1.0 / seen + 1.0 / bound) * learnt for _, seen, learnt, bound, *_ in zip(*found, strict=True)]
-    low, median, high = min(shares), statistics.median(shares), max(shares)
-    print(f"{'training, % of (products + environment)':58} {median:12,.1f}   ({low:,.1f} - {high:,.1f})", flush=True)
-    if arguments.large:
-        report([("one decision in the large network, ms", decision(grown(cores=250, servers=200, chains=500)),
-                 lambda s: 1e3 * s)])  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
