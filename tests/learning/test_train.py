@@ -14,7 +14,7 @@ from agent.baselines import GreedyPolicy, StayPolicy
 from agent.decision import Policy
 from agent.evaluation import compare
 from agent.policy import PolicyFunction
-from agent.training import CALM_LOSS, DEFAULTS, Progress, calm, play, train, validation_score
+from agent.training import CALM_LOSS, DEFAULTS, SHORT, Course, Progress, calm, play, train, validation_score
 from twin.fast import BatchSim
 from twin.scenario import Scenario
 from twin.scenario_file import load_scenario
@@ -73,7 +73,8 @@ def test_the_greatest_margin_that_is_free_both_ways_is_taken(
     filed = {0: 0.5, 1: 0.5, 2: 0.4995, 3: 0.4985, 4: 0.4981, 5: 0.497, 6: 0.3}
     anywhere = {0: 0.4, 1: 0.4, 2: 0.4, 3: 0.3985, 4: 0.39, 5: 0.4, 6: 0.4}
 
-    def score(_: Scenario, function: PolicyFunction, *, randomise: bool) -> float:
+    def score(_: Scenario, function: PolicyFunction, *, randomise: bool, course: Course) -> float:
+        assert course == SHORT
         return (anywhere if randomise else filed)[round(float(function.weights["stay.2.bias"][0]) - base)]
 
     monkeypatch.setattr("agent.training.validation_score", score)
