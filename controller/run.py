@@ -107,6 +107,14 @@ def run_live(options: RunOptions, watcher: Watcher, *, actions: Sequence[Callabl
         return LiveRun(options, watcher, listener, Path(run_dir)).run(actions)
 
 
+def from_here(name: str) -> str:
+    """A policy or twin as the controller finds it, whose working directory is another one: where the name begins with
+    that of a file (`FILE`, `FILE+polish`, `FILE.py:CLASS`), with the whole path."""
+    ends = [len(name), *(i for i in reversed(range(len(name))) if name[i] in "+:")]
+    file = next((name[:end] for end in ends if name[:end] and Path(name[:end]).is_file()), "")
+    return f"{Path(file).resolve()}{name.removeprefix(file)}" if file else name
+
+
 class LiveRun:
     """One run while it goes on; `client` speaks to its controller, `bed` to its test bed."""
 
@@ -144,7 +152,8 @@ class LiveRun:
         return [
             "nsenter", "-t", str(ready["pid"]), "-n", "-m", "-p", "--",
             sys.executable, "-m", options.program, "controller", str(ready["scenario"]),
-            "--policy", options.policy, "--mode", options.mode, "--twin", options.twin, "--seed", str(options.seed),
+            "--policy", from_here(options.policy), "--mode", options.mode, "--twin", from_here(options.twin),
+            "--seed", str(options.seed),
             "--listen-fd", str(self._listener.fileno()),
             "--journal", str(self._journal),
             "--control", str(Path(str(ready["scenario"])).parent / "control"),
@@ -152,7 +161,7 @@ class LiveRun:
 
     @property
     def _journal(self) -> Path:
-        return self.options.report / f"journal-{self.options.policy_label}.db"
+        return self.options.report.resolve() / f"journal-{self.options.policy_label}.db"
 
     @property
     def _log(self) -> Path:

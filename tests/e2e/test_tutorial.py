@@ -83,6 +83,7 @@ def test_the_page_leads_to_a_vnf_that_moves_with_its_state(engine: PrivateDocker
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=environment,
                               capture_output=True, text=True)  # fmt: skip
         assert done.returncode == 0, text + done.stdout[-1500:] + done.stderr[-1500:]
+    assert (folder / "report" / "journal-greedy.db").is_file()  # though the controller runs elsewhere
     record: dict[str, Any] = json.loads((folder / "report" / "run-greedy.json").read_text())
     moves = [(m["vnf"], m["target"], m["mode"], m["status"]) for m in record["migrations"]]
     assert moves == [("web.quota", "near", "hand_over", "done")]
