@@ -99,12 +99,12 @@ class FlatVecEnv(VecEnv):
         return [getattr(self, attr_name, None)] * len(self._rows(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        raise NotImplementedError("all instances are one simulator")
+        raise AttributeError(f"{attr_name} cannot be set: all instances are one simulator")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         """Of `action_masks`: a row for each instance."""
         if method_name != "action_masks":
-            raise NotImplementedError(f"{method_name}: all instances are one simulator")
+            raise AttributeError(f"no method {method_name} of an instance: all are one simulator")
         return list(self.action_masks()[self._rows(indices)])
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -118,9 +118,9 @@ def copy_state(source: End, target: End, *, timeout_s: float = COPY_TIMEOUT_S) -
     ContainerError when they refuse each other, and when state changes faster than it can be copied for `timeout_s`;
     `source` then serves on and nothing is left of the copy.
     """
-    began = time.monotonic()
+    began, pause_s = time.monotonic(), _POLL_S
     connect(source, target)
-    for pause_s in _pauses():
+    while True:
         status = _status(source)
         took_s = time.monotonic() - began
         if not status.session:
@@ -133,14 +133,6 @@ def copy_state(source: End, target: End, *, timeout_s: float = COPY_TIMEOUT_S) -
                 f"{source.name}: state not copied to {target.name} within {timeout_s:g} s: {status.dirty} entries left"
             )
         time.sleep(pause_s)
-    raise AssertionError("the pauses never end")
-
-
-def _pauses() -> Iterator[float]:
-    """Between two questions, in seconds: short at first, for ever."""
-    pause_s = _POLL_S
-    while True:
-        yield pause_s
         pause_s = min(_POLL_MOST_S, _POLL_GROWTH * pause_s)
 
 

@@ -93,17 +93,17 @@ def _search(twin: FrugalConfig) -> dict[str, Row]:
 
 
 class Judge:
-    """Held-out traffic: the planner's mean λ per slot on it, and any network's."""
+    """Held-out traffic: the planner's mean λ per slot on it, any network's, and that of whatever chooses."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
-        self.planner = self._play(lambda seen: greedy_actions(scenario, seen))
+        self.planner = self.play(lambda seen: greedy_actions(scenario, seen))
 
     @torch.no_grad()
     def score(self, network: PolicyNetwork) -> float:
-        return self._play(lambda seen: np.asarray(scored(network, copied(seen))[0].argmax(dim=-1)))
+        return self.play(lambda seen: np.asarray(scored(network, copied(seen))[0].argmax(dim=-1)))
 
-    def _play(self, choose: Callable[[BatchObservation], IntArray]) -> float:
+    def play(self, choose: Callable[[BatchObservation], IntArray]) -> float:
         sim = BatchSim(self._scenario, INSTANCES, HELD_OUT, slots=SLOTS)
         seen, total = sim.reset(), 0.0
         for _ in range(SLOTS):

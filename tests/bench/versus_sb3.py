@@ -19,7 +19,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -29,32 +29,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.planning import greedy_actions
 from tests.bench.learners import Contender, contenders
 from tests.bench.medians import median_interval, ratio_interval
-from tests.bench.sample_efficiency import HELD_OUT, INSTANCES, SLOTS, SUSTAINED, reached
-from twin.fast import BatchObservation, BatchSim
-from twin.scenario import Scenario
+from tests.bench.sample_efficiency import SUSTAINED, Judge, reached
 from twin.scenario_file import load_scenario
-from twin.state import IntArray
 
 SPACING, FIRST_S = 0.15, 0.05  # of the CPU time spent; CPU seconds
-
-
-class Judge:
-    """Held-out traffic: the mean λ per slot of anything that chooses, and the planner's."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._scenario = scenario
-        self.planner = self.score(lambda seen: greedy_actions(scenario, seen))
-
-    def score(self, choose: Callable[[BatchObservation], IntArray]) -> float:
-        sim = BatchSim(self._scenario, INSTANCES, HELD_OUT, slots=SLOTS)
-        seen, total = sim.reset(), 0.0
-        for _ in range(SLOTS):
-            seen, reward, _, _ = sim.step(choose(seen))
-            total += float(reward.mean()) / SLOTS
-        return total
 
 
 @dataclass(frozen=True)
@@ -87,7 +67,7 @@ def learn(name: str, contender: Contender, judge: Judge, seed: int) -> Run:
         learner.train()
         spent_s += time.process_time() - began
         if spent_s >= due_s:
-            curve.append((spent_s, learner.steps, judge.score(learner.choose)))
+            curve.append((spent_s, learner.steps, judge.play(learner.choose)))
             due_s = spent_s * (1.0 + SPACING)
             level = reached([(i, score) for i, (*_, score) in enumerate(curve)], judge.planner)
     at = None if level == math.inf else curve[int(level)]

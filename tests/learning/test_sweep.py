@@ -80,8 +80,9 @@ def test_the_command_writes_policies_and_a_table(
 
 @pytest.mark.slow
 def test_a_killed_node_loses_no_run_and_the_policies_are_those_of_processes() -> None:
-    ray = pytest.importorskip("ray")
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    import ray
+    from ray import cluster_utils
+
     wanted = _trials((1, 2, 3))
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:

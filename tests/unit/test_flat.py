@@ -137,7 +137,6 @@ def _logits(model: Any, shown: Any) -> Any:
 
 
 def test_a_model_of_stable_baselines_is_kept_as_it_decides(tmp_path: Path) -> None:
-    pytest.importorskip("stable_baselines3")
     from stable_baselines3 import A2C
     from stable_baselines3.common.vec_env import VecNormalize
 
@@ -156,7 +155,8 @@ def test_a_model_of_stable_baselines_is_kept_as_it_decides(tmp_path: Path) -> No
 
 
 def test_a_model_with_masks_learns_and_is_kept() -> None:
-    contrib = pytest.importorskip("sb3_contrib")
+    import sb3_contrib as contrib
+
     from agent.sb3 import FlatVecEnv, function_of
 
     scenario = line()
@@ -165,7 +165,6 @@ def test_a_model_with_masks_learns_and_is_kept() -> None:
 
 
 def test_an_episode_of_the_vector_environment_ends_by_its_time_limit() -> None:
-    pytest.importorskip("stable_baselines3")
     from agent.sb3 import FlatVecEnv
 
     scenario = line()
