@@ -96,5 +96,5 @@ def test_a_killed_node_loses_no_run_and_the_policies_are_those_of_processes() ->
             found[row] = trained
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     _assert_same(found, dict(InProcesses(2)(wanted)))
