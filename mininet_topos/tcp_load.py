@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import selectors
-import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +16,7 @@ from typing import Any
 
 from mininet_topos import syscalls
 from mininet_topos.lines import LineReader
+from mininet_topos.load_process import Emit, run_load
 from mininet_topos.tcp_connection import End, Rate, connecting, listening, now_s
 from mininet_topos.tcp_stream import Checker
 from twin.errors import InputError, VnftwinError
@@ -28,7 +27,6 @@ TICK_S = 0.005
 REPORT_EVERY_S = 1.0
 STRAGGLERS_S = 3.0
 MOST_CONNECTIONS = 5000
-Emit = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
@@ -242,23 +240,5 @@ class TcpLoad:
         self._stop_by_s = 0.0
 
 
-def _emit(event: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
-def main() -> None:
-    """The process: waits for the line that says where the hosts are, then serves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    syscalls.set_parent_death_signal(signal.SIGKILL)
-    syscalls.set_timer_slack(1)
-    syscalls.go_first()
-    commands = LineReader(sys.stdin.fileno())
-    where = commands.first()
-    if where:
-        spec = json.loads(where)
-        TcpLoad(load_scenario(spec["scenario"]), spec["hosts"], _emit).serve(commands)
-
-
 if __name__ == "__main__":
-    main()
+    run_load(lambda spec, emit: TcpLoad(load_scenario(spec["scenario"]), spec["hosts"], emit))

@@ -9,9 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import select
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mininet_topos import payload, syscalls
+from mininet_topos import payload
 from mininet_topos.cpu import CpuTimes
 from mininet_topos.ledger import Ledger
 from mininet_topos.lines import LineReader
+from mininet_topos.load_process import Emit, run_load
 from mininet_topos.pacing import Pacer
 from mininet_topos.series import Series
 from mininet_topos.sockets import EndpointSockets, arrivals, realtime_offset_ns
@@ -39,7 +38,6 @@ ANNOUNCE_AT_S = (0.0, 0.1, 0.2, 0.4)  # an ARP may be lost, or come before its s
 MAX_PPS = 100_000  # more than one process can send
 HAND_OVER_S = 0.6  # how long a roaming user still sends where it was
 ALWAYS = -1  # no run: what the agenda does whether traffic flows or not
-Emit = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
@@ -245,23 +243,5 @@ class Traffic:
         return (time.monotonic_ns() - self._started_ns) / 1e9 if self._started_ns else 0.0
 
 
-def _emit(event: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
-def main() -> None:
-    """The process: waits for the line that says where the hosts are, then serves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    syscalls.set_parent_death_signal(signal.SIGKILL)
-    syscalls.set_timer_slack(1)
-    syscalls.go_first()
-    commands = LineReader(sys.stdin.fileno())
-    where = commands.first()
-    if where:
-        spec = json.loads(where)
-        Traffic(load_scenario(spec["scenario"]), spec["hosts"], Path(spec["run_dir"]), _emit).serve(commands)
-
-
 if __name__ == "__main__":
-    main()
+    run_load(lambda spec, emit: Traffic(load_scenario(spec["scenario"]), spec["hosts"], Path(spec["run_dir"]), emit))
