@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from twin.model import (
-    HOSTED,
     SEEN_CHAIN,
     SEEN_SERVER,
     SEEN_VNF,
@@ -20,7 +20,9 @@ from twin.model import (
     record,
     work,
 )
+from twin.slot_kernels import Powered
 from twin.state import FloatArray, IntArray
+from twin.way_kernels import Lanes, Ways, new_lanes, new_ways
 
 
 class Settings(NamedTuple):
@@ -37,6 +39,7 @@ class Settings(NamedTuple):
     forecast_error: float
     smoothing: float
     features: bool
+    known: bool  # is what features and feasibility believe the world as it is?
 
 
 INSTANCE = record("seed first_seed episode slot left", "")
@@ -53,6 +56,7 @@ class Batch(NamedTuple):
     idle_s: FloatArray  # [B, S] since the server hosts nothing; inf: asleep from the start
     seen: Seen  # with a leading axis B, but for `background`, which is scratch
     given_mbps: FloatArray  # [B, H, C] traffic of the next H slots; H = 0: by the scenario's profiles
+    ways: Ways  # [B, 2] of `first_hosts` and of the present placement; follow from the above
 
 
 class Scratch(NamedTuple):
@@ -63,13 +67,18 @@ class Scratch(NamedTuple):
     changes: Records  # [V, S] CHANGE
     spare_changes: Records  # [V, S] CHANGE
     codes: IntArray  # [V, S]
-    old: Records  # [S] HOSTED
-    old_cores: FloatArray  # [S]
+    lanes: Lanes
+    before: Powered  # the servers before a move
+    aside: npt.NDArray[np.uint32]  # [P] what a chain passes, while another way is tried
+    before_mbps: FloatArray  # [2L]
+    before_ms: FloatArray  # [C]
+    held_cores: FloatArray  # [S]
+    held_mb: FloatArray  # [S]
     next_mbps: FloatArray  # [C]
 
 
-def new_batch(m: Model, batch: int, seed: int, *, given_slots: int = 0) -> Batch:
-    """Arrays for `batch` instances, to be filled by a reset."""
+def new_batch(m: Model, batch: int, seed: int, *, truth: Model, given_slots: int = 0) -> Batch:
+    """Arrays for `batch` instances of the network `truth` that is believed to be `m`, to be filled by a reset."""
     servers, vnfs, chains = len(m.servers), len(m.vnfs), len(m.chains)
     instances = np.zeros(batch, dtype=INSTANCE)
     instances["first_seed"] = seed + np.arange(batch)
@@ -94,17 +103,24 @@ def new_batch(m: Model, batch: int, seed: int, *, given_slots: int = 0) -> Batch
         idle_s=np.zeros((batch, servers)),
         seen=seen,
         given_mbps=np.zeros((batch, given_slots, chains)),
+        ways=new_ways(truth, batch, 2),
     )
 
 
 def new_scratch(m: Model) -> Scratch:
+    ways = new_ways(m)
     return Scratch(
         w=work(m),
         spare=work(m),
         changes=changes(m),
         spare_changes=changes(m),
         codes=np.zeros((len(m.vnfs), len(m.servers)), dtype=np.int64),
-        old=np.zeros(len(m.servers), dtype=HOSTED),
-        old_cores=np.zeros(len(m.servers)),
+        lanes=new_lanes(m),
+        before=Powered(np.zeros(len(m.servers), dtype=np.int64), np.zeros(len(m.servers))),
+        aside=np.zeros(ways.passed.shape[-1], dtype=np.uint32),
+        before_mbps=np.zeros(m.access),
+        before_ms=np.zeros(len(m.chains)),
+        held_cores=np.zeros(len(m.servers)),
+        held_mb=np.zeros(len(m.servers)),
         next_mbps=np.zeros(len(m.chains)),
     )

@@ -55,7 +55,7 @@ class Branches:
         self.physics = physics or self.belief
         self._profiles, self._home = profiles(scenario), initial_hosts(scenario)
         self._settings = _settings(scenario, migration, limits or Limits(), illegal_penalty, horizon, features)
-        self._batch = new_batch(self.belief, batch, 0, given_slots=horizon)
+        self._batch = new_batch(self.belief, batch, 0, truth=self.physics, given_slots=horizon)
         self._results = np.zeros(batch, dtype=RESULT)
         self._scratch = new_scratch(self.belief)
         vnfs, servers = len(scenario.vnfs), len(scenario.servers)
@@ -122,6 +122,7 @@ def _settings(
         forecast_error=0.0,
         smoothing=1.0,
         features=features,
+        known=False,
     )
 
 

@@ -24,7 +24,7 @@ from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
 from twin.search import Search, search_seen
 from twin.slot_kernels import MOVE_COST
-from twin.step_kernels import RESET, REST, run
+from twin.step_kernels import RESET, REST, retrace_all, run
 from twin.tables import initial_hosts
 from twin.traffic_kernels import profiles
 
@@ -106,8 +106,9 @@ class BatchSim:
             forecast_error=forecast_error,
             smoothing=smoothing,
             features=features,
+            known=self._belief is self._truth,
         )
-        self._batch = new_batch(self._belief, batch, seed)
+        self._batch = new_batch(self._belief, batch, seed, truth=self._truth)
         self._results = np.zeros(batch, dtype=RESULT)
         self._scratch = new_scratch(self._belief)
         self._sheets = empty_sheets(batch, len(scenario.vnfs), len(scenario.servers))
@@ -136,16 +137,18 @@ class BatchSim:
             if kept is None or kept.size != array.nbytes:
                 raise ValueError(f"{name}: not of this simulator")
             array.reshape(-1).view(np.uint8)[:] = kept
+        retrace_all(self._truth, self._batch)
         return self._observation()
 
     def _changing(self) -> dict[str, npt.NDArray[Any]]:
         batch, seen = self._batch._asdict(), self._batch.seen._asdict()
-        del batch["seen"]
+        del batch["seen"], batch["ways"]
         return {**batch, **seen, **self._sheets._asdict(), "mask": self._mask}
 
     def believe(self, belief: Model) -> None:
         """From now on features and feasibility believe this model of the network instead of the scenario file's."""
         self._belief = belief
+        self._settings = self._settings._replace(known=belief is self._truth)
 
     def reading(self) -> Reading:
         """What can be measured now, copied. After a reset: as it stood before the first slot."""
@@ -196,7 +199,8 @@ class BatchSim:
         done, info = self._results["done"].astype(np.bool_), happened(self._results)
         reward = self._results["reward"].astype(np.float32)
         if done.any():
-            info["final_obs"] = deepcopy(self._observation())
+            seen = self._observation()
+            info["final_obs"] = deepcopy(seen) if self._settings.features else seen
             self._run(np.where(done, RESET, REST))
         return self._observation(), reward, done, info
 

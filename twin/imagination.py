@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from twin.migration_cost import MigrationCost
-from twin.model import HOSTED, changes, work
+from twin.model import changes, work
 from twin.move_modes import move_costs
 from twin.period_kernels import Slots, imagine
 from twin.scenario import Scenario
 from twin.search import Search
 from twin.search_kernels import PLANNED, Level, Worth
-from twin.slot_kernels import MOVE_COST
+from twin.slot_kernels import MOVE_COST, Powered
 from twin.state import FloatArray, IntArray, NetworkState
 from twin.tables import initial_hosts
 
@@ -69,8 +69,8 @@ def slots_of(scenario: Scenario, idle_s: FloatArray, migration: MigrationCost | 
         first_hosts=initial_hosts(scenario),
         idle_s=idle_s,
         now_idle_s=np.zeros(servers),
-        old=np.zeros(servers, dtype=HOSTED),
-        old_cores=np.zeros(servers),
+        old=Powered(np.zeros(servers, dtype=np.int64), np.zeros(servers)),
+        new=Powered(np.zeros(servers, dtype=np.int64), np.zeros(servers)),
         codes=np.zeros((vnfs, servers), dtype=np.int64),
     )
 

@@ -36,24 +36,8 @@ def trial_moves(m: Model, hosts: IntArray, offered_mbps: FloatArray, ends: IntAr
         for i in range(m.cpu):
             _join_link(m, w, c, i, offered_mbps[c])  # 1
         for v in range(m.chains[c].first, m.chains[c].last):
-            _trial_vnf(m, hosts, offered_mbps[c], ends, v, 0, len(w.servers), w, changes[v])
+            _trial_vnf(m, hosts, offered_mbps[c], ends, v, w, changes[v])
         drop_own(w, count)
-
-
-@inner
-def trial_one(
-    m: Model, hosts: IntArray, offered_mbps: FloatArray, ends: IntArray, v: int, s: int, w: Work, changes: Records
-) -> None:
-    """As `trial_moves` for the one move of v to s."""
-    c, to = m.vnfs[v].chain, m.servers[s].switch
-    index_passers(m, hosts, ends, w)
-    _forget_sites(w)
-    count = take_own(m, hosts, ends, c, w)
-    _join_link(m, w, c, m.access + s, offered_mbps[c])
-    for a, b in ((stop(m, hosts, ends, c, v - 1), to), (to, stop(m, hosts, ends, c, v + 1))):
-        _join_route(m, w, c, a, b, offered_mbps[c])
-    _trial_vnf(m, hosts, offered_mbps[c], ends, v, s, s + 1, w, changes[v])
-    drop_own(w, count)
 
 
 @inner
@@ -83,15 +67,15 @@ def _join_route(m: Model, w: Work, c: int, a: int, b: int, offered: float) -> No
 
 @inner
 def _trial_vnf(
-    m: Model, hosts: IntArray, offered: float, ends: IntArray, v: int, first: int, last: int, w: Work, changes: Records
+    m: Model, hosts: IntArray, offered: float, ends: IntArray, v: int, w: Work, changes: Records
 ) -> None:
-    """The moves of VNF v to servers first..last-1, into `changes` [S]."""
+    """The moves of VNF v into `changes` [S]."""
     c, host, vnf = m.vnfs[v].chain, hosts[v], m.vnfs[v]
     before, at, after = stop(m, hosts, ends, c, v - 1), m.servers[host].switch, stop(m, hosts, ends, c, v + 1)
     cores, chain_ms = vnf.cpu_base + vnf.cpu_per_mbps * offered, w.chains[c].delay_ms
     left_w, fixed_ms = _leaving_w(m, w, host, cores), route_ms(m, before, at) + route_ms(m, at, after)
     mean_ms, own_ms, stay_link = _leave(m, w, v, host, before, at, after, offered, cores)  # 2
-    for s in range(first, last):
+    for s in range(len(w.servers)):
         out, k = changes[s], m.servers[s].site
         site = w.sites[k]
         if s == host:

@@ -13,7 +13,7 @@ from twin.model import Bounds, Model, Records, Seen, Work
 from twin.move_kernels import trial_moves
 from twin.refusal_kernels import FEASIBLE, refuse_all, refuse_one
 from twin.search_kernels import Level, Worth, best_above, look, seen_from
-from twin.slot_kernels import is_awake, move_j, move_s, slot_j
+from twin.slot_kernels import Powered, is_awake, move_j, move_s, power, slot_j
 from twin.state import BoolArray, FloatArray, IntArray
 
 STAY, FREE = -1, -2  # in place of a VNF: nothing moves; the best single move
@@ -26,8 +26,8 @@ class Slots(NamedTuple):
     first_hosts: IntArray  # [V] the never-move reference
     idle_s: FloatArray  # [S] since when servers host nothing, at the start of the first slot
     now_idle_s: FloatArray  # [S] scratch
-    old: Records  # [S] HOSTED, scratch
-    old_cores: FloatArray  # [S] scratch
+    old: Powered  # scratch
+    new: Powered  # scratch
     codes: IntArray  # [V, S] scratch
 
 
@@ -53,14 +53,13 @@ def live(
         switched_s = move_s(m, g.costs, v, wake_s)
         extra_j = move_j(m, g.costs, v, switched_s)
         extra_ms = w.chains[m.vnfs[v].chain].weight * g.costs[v].silence_ms ** 2 / (2000.0 * m.period_s)
-    for i in range(len(idle_s)):
-        g.old[i].vnfs = w.servers[i].vnfs
-        g.old_cores[i] = w.passed[m.cpu + i].load
+    power(m, w, g.old)
     if v >= 0:
         hosts[v] = s
         new_ms = measure(m, hosts, offered, ends, m.quiet, w)
     delay_ms = (switched_s * old_ms + (m.period_s - switched_s) * new_ms) / m.period_s + extra_ms
-    energy_j = extra_j + slot_j(m, g.old, g.old_cores, w, switched_s, idle_s)
+    power(m, w, g.new)
+    energy_j = extra_j + slot_j(m, g.old, g.new, switched_s, idle_s)
     return m.tau_delay * (delay0_ms - delay_ms) / delay0_ms + m.tau_energy * (energy0_j - energy_j) / energy0_j
 
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from twin.compiled import inner
 from twin.kernels import active_w
 from twin.model import Model, Records, Work, record
-from twin.state import FloatArray
+from twin.state import FloatArray, IntArray
 
 # `twin.migration_cost.MigrationCost` of each VNF.
 MOVE_COST = record("", "duration_s silence_ms extra_power_w transfer_mbps transfer_j_per_mb")
+
+
+class Powered(NamedTuple):
+    """The servers under a placement: how many VNFs each hosts, and what it draws while awake."""
+
+    vnfs: IntArray  # [S]
+    awake_w: FloatArray  # [S]
+
+
+@inner
+def power(m: Model, w: Work, out: Powered) -> None:
+    """That of the placement that `w` has measured."""
+    for s in range(len(m.servers)):
+        out.vnfs[s] = w.servers[s].vnfs
+        out.awake_w[s] = active_w(m, s, w.passed[m.cpu + s].load)
 
 
 @inner
@@ -31,22 +48,20 @@ def is_awake(m: Model, hosted: int, idle_s: float, s: int) -> bool:
 
 
 @inner
-def slot_j(m: Model, old: Records, old_cores: FloatArray, w: Work, switched_s: float, idle_s: FloatArray) -> float:
-    """Energy of all servers in a slot; carries `idle_s` [S] on.
+def slot_j(m: Model, old: Powered, new: Powered, switched_s: float, idle_s: FloatArray) -> float:
+    """Energy of all servers in a slot, whose placement changes `switched_s` after its start; carries `idle_s` [S] on.
 
-    The placement changes `switched_s` after the slot's start from what `old` [S] and `old_cores` [S] hold to what `w`
-    has measured. The cases are those of `twin.simulator.TwinWorld`.
+    The cases are those of `twin.simulator.TwinWorld`.
     """
     total_j, rest_s = 0.0, m.period_s - switched_s
     for s in range(len(idle_s)):
-        if w.servers[s].vnfs > 0:
-            if not is_awake(m, old[s].vnfs, idle_s[s], s):
+        if new.vnfs[s] > 0:
+            if not is_awake(m, old.vnfs[s], idle_s[s], s):
                 total_j += m.servers[s].wake_j
-            now_w = active_w(m, s, w.passed[m.cpu + s].load)
-            total_j += switched_s * active_w(m, s, old_cores[s]) + rest_s * now_w
+            total_j += switched_s * old.awake_w[s] + rest_s * new.awake_w[s]
             idle_s[s] = 0.0
-        elif old[s].vnfs > 0:
-            total_j += switched_s * active_w(m, s, old_cores[s]) + _idle_j(m, s, 0.0, rest_s)
+        elif old.vnfs[s] > 0:
+            total_j += switched_s * old.awake_w[s] + _idle_j(m, s, 0.0, rest_s)
             idle_s[s] = rest_s
         else:
             total_j += _idle_j(m, s, idle_s[s], m.period_s)

@@ -7,13 +7,15 @@ import math
 from twin.batch import Batch, Scratch, Settings
 from twin.compiled import compiled, inner
 from twin.feature_kernels import Sheets, model_seen, write_features
-from twin.kernels import active_w, copy, late_chains, measure, settled_power_w
-from twin.model import Model, Record, Records, Seen
-from twin.move_kernels import trial_moves, trial_one
-from twin.refusal_kernels import COOLDOWN, FEASIBLE, refuse_all, refuse_one
-from twin.slot_kernels import is_awake, move_j, move_s, slot_j
+from twin.kernels import copy
+from twin.legal_kernels import legal, seen_by
+from twin.model import Model, Record, Records
+from twin.move_kernels import trial_moves
+from twin.refusal_kernels import FEASIBLE, refuse_all
+from twin.slot_kernels import Powered, is_awake, move_j, move_s, slot_j
 from twin.state import BoolArray, IntArray
-from twin.traffic_kernels import Profiles, locate, normal, offer, uniform
+from twin.traffic_kernels import Profiles, locate, normal, offer, roams, uniform
+from twin.way_kernels import FIRST, NOW, lay_out, measure_ways, of, settled_w, share_out, trace, trace_chain
 
 # Streams of random numbers that traffic does not use
 _START, _SCALE, _KEEP, _HOST, _ERROR = 11, 12, 13, 14, 16
@@ -40,8 +42,33 @@ def reset_one(m: Model, p: Profiles, home: IntArray, g: Settings, batch: Batch, 
     now_s = row.slot * p.period_s
     locate(p, now_s, seen.ends[b])
     offer(p, row.seed, batch.scale[b], now_s - 0.5 * p.period_s, seen.offered_mbps[b])
-    measure(m, seen.hosts[b], seen.offered_mbps[b], seen.ends[b], m.quiet, x.w)
+    look_around(m, batch, x, b)
+
+
+@inner
+def look_around(m: Model, batch: Batch, x: Scratch, b: int) -> None:
+    """Traces both placements of instance b, and reads the network before the first slot."""
+    retrace(m, batch, b)
+    _hold(m, batch, b)
+    share_out(batch.seen.offered_mbps[b], x.lanes)
+    measure_ways(m, of(batch.ways, b, NOW), batch.seen.hosts[b], batch.seen.offered_mbps[b], x.lanes)
     read(m, batch, x, b)
+
+
+@inner
+def retrace(m: Model, batch: Batch, b: int) -> None:
+    """What chains pass in both placements, endpoints being where they are now."""
+    trace(m, batch.first_hosts[b], batch.seen.ends[b], of(batch.ways, b, FIRST))
+    trace(m, batch.seen.hosts[b], batch.seen.ends[b], of(batch.ways, b, NOW))
+
+
+@inner
+def _hold(m: Model, batch: Batch, b: int) -> None:
+    """The memory that VNFs take of their servers."""
+    for s in range(len(m.servers)):
+        batch.seen.servers[b, s].memory_mb = 0.0
+    for v in range(len(m.vnfs)):
+        batch.seen.servers[b, batch.seen.hosts[b, v]].memory_mb += m.vnfs[v].memory_mb
 
 
 @inner
@@ -61,113 +88,99 @@ def _place(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int)
     """A random placement that mean traffic does not overload; a VNF that fits nowhere keeps its server."""
     hosts, seed, servers = batch.first_hosts[b], batch.instances[b].seed, len(m.servers)
     for s in range(servers):
-        x.old_cores[s] = 0.0
-        x.old[s].memory_mb = 0.0
+        x.held_cores[s] = 0.0
+        x.held_mb[s] = 0.0
     for v in range(len(hosts)):
         vnf = m.vnfs[v]
         need = vnf.cpu_base + vnf.cpu_per_mbps * p.mean_mbps[vnf.chain] * batch.scale[b, vnf.chain]
         start = int(servers * uniform(seed, v, 0, _HOST))
         for k in range(servers):
             s = (start + k) % servers
-            fits = x.old_cores[s] + need <= 0.7 * g.bounds.cpu * m.servers[s].cores
-            if fits and x.old[s].memory_mb + vnf.memory_mb <= m.servers[s].memory_mb:
+            fits = x.held_cores[s] + need <= 0.7 * g.bounds.cpu * m.servers[s].cores
+            if fits and x.held_mb[s] + vnf.memory_mb <= m.servers[s].memory_mb:
                 hosts[v] = s
                 break
-        x.old_cores[hosts[v]] += need
-        x.old[hosts[v]].memory_mb += vnf.memory_mb
+        x.held_cores[hosts[v]] += need
+        x.held_mb[hosts[v]] += vnf.memory_mb
 
 
 @inner
 def read(m: Model, batch: Batch, x: Scratch, b: int) -> None:
-    """What is seen of the network that `x.w` holds."""
+    """What is seen of the network that was measured; memory is what it was."""
+    lanes, vnfs = x.lanes, batch.ways.vnfs[b, NOW]
     for s in range(len(m.servers)):
         seen = batch.seen.servers[b, s]
-        seen.cores = x.w.passed[m.cpu + s].load
-        seen.memory_mb = x.w.servers[s].memory_mb
-        seen.awake = is_awake(m, x.w.servers[s].vnfs, batch.idle_s[b, s], s)
-        seen.power_w = active_w(m, s, seen.cores) if seen.awake else m.servers[s].sleep_w
+        seen.cores = lanes.load[m.cpu + s]
+        seen.awake = is_awake(m, vnfs[s], batch.idle_s[b, s], s)
+        seen.power_w = lanes.awake_w[s] if seen.awake else m.servers[s].sleep_w
     for v in range(len(m.vnfs)):
         offered = batch.seen.offered_mbps[b, m.vnfs[v].chain]
         batch.seen.vnfs[b, v].cores = m.vnfs[v].cpu_base + m.vnfs[v].cpu_per_mbps * offered
     for c in range(len(m.chains)):
-        batch.seen.chains[b, c].delay_ms = x.w.chains[c].delay_ms
+        batch.seen.chains[b, c].delay_ms = lanes.delay_ms[c]
     for i in range(m.access):
-        batch.seen.link_mbps[b, i] = x.w.passed[i].load
-
-
-@inner
-def seen_by(m: Model, p: Profiles, g: Settings, batch: Batch, b: int) -> Seen:
-    """What instance b shows, all of it fresh, with the VNFs that are cooling down."""
-    now_s, all_seen = batch.instances[b].slot * p.period_s, batch.seen
-    for v in range(len(m.vnfs)):
-        cooling = now_s - batch.moved_s[b, v] < g.cooldown_s
-        all_seen.vnfs[b, v].blocked = COOLDOWN if cooling else FEASIBLE
-    return Seen(
-        all_seen.hosts[b],
-        all_seen.ends[b],
-        all_seen.offered_mbps[b],
-        all_seen.forecast_mbps[b],
-        all_seen.link_mbps[b],
-        all_seen.background,
-        all_seen.servers[b],
-        all_seen.vnfs[b],
-        all_seen.chains[b],
-    )
-
-
-@inner
-def legal(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int, v: int, s: int) -> bool:
-    """Is this one move feasible by what is seen?"""
-    seen = seen_by(m, p, g, batch, b)
-    model_seen(m, seen, x.w)
-    trial_one(m, seen.hosts, seen.offered_mbps, seen.ends, v, s, x.w, x.changes)
-    return refuse_one(m, seen, g.bounds, x.changes, x.w, v, s) == FEASIBLE
+        batch.seen.link_mbps[b, i] = lanes.load[i]
 
 
 @inner
 def step_one(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: Record, b: int, v: int, s: int) -> None:
     """One control period of instance b, in which VNF v moves to server s (v < 0: none), into the RESULT `out`."""
-    row, period_s, hosts, ends = batch.instances[b], p.period_s, batch.seen.hosts[b], batch.seen.ends[b]
+    row, period_s, hosts, lanes = batch.instances[b], p.period_s, batch.seen.hosts[b], x.lanes
     now_s, offered, given = row.slot * period_s, batch.seen.offered_mbps[b], batch.given_mbps.shape[1] > 0
     if given:
         copy(batch.given_mbps[b, row.slot], offered)
     else:
         offer(p, row.seed, batch.scale[b], now_s + 0.5 * period_s, offered)
-    out.delay0_ms = measure(m, batch.first_hosts[b], offered, ends, m.quiet, x.w)
-    out.energy0_j = settled_power_w(m, x.w) * period_s
+    first, ways = of(batch.ways, b, FIRST), of(batch.ways, b, NOW)
+    share_out(offered, lanes)
+    out.delay0_ms = measure_ways(m, first, batch.first_hosts[b], offered, lanes)
+    out.energy0_j = settled_w(m, first, lanes) * period_s
     old_ms, switched_s, extra_ms, extra_j = 0.0, 0.0, 0.0, 0.0
     if v >= 0:
-        old_ms = measure(m, hosts, offered, ends, m.quiet, x.w)
-        wake_s = 0.0 if is_awake(m, x.w.servers[s].vnfs, batch.idle_s[b, s], s) else m.servers[s].wake_s
+        old_ms = measure_ways(m, ways, hosts, offered, lanes)
+        wake_s = 0.0 if is_awake(m, ways.vnfs[s], batch.idle_s[b, s], s) else m.servers[s].wake_s
         switched_s = move_s(m, g.costs, v, wake_s)
         extra_j = move_j(m, g.costs, v, switched_s)
-        extra_ms = x.w.chains[m.vnfs[v].chain].weight * g.costs[v].silence_ms ** 2 / (2000.0 * period_s)
-        _keep(m, x)
-        hosts[v] = s
+        extra_ms = lanes.share[m.vnfs[v].chain] * g.costs[v].silence_ms ** 2 / (2000.0 * period_s)
+        _keep(ways.vnfs, x)
+        _move(m, batch, b, v, s)
         batch.moved_s[b, v] = now_s
-    new_ms = measure(m, hosts, offered, ends, m.quiet, x.w)
+    new_ms = measure_ways(m, ways, hosts, offered, lanes)
     if v < 0:
-        _keep(m, x)
+        _keep(ways.vnfs, x)
     out.delay_ms = (switched_s * old_ms + (period_s - switched_s) * new_ms) / period_s + extra_ms
-    out.energy_j = extra_j + slot_j(m, x.old, x.old_cores, x.w, switched_s, batch.idle_s[b])
+    now = Powered(ways.vnfs, lanes.awake_w)
+    out.energy_j = extra_j + slot_j(m, x.before, now, switched_s, batch.idle_s[b])
     delta = (out.delay0_ms - out.delay_ms) / out.delay0_ms
     eta = (out.energy0_j - out.energy_j) / out.energy0_j
     out.reward = m.tau_delay * delta + m.tau_energy * eta
-    out.late_chains = late_chains(m, x.w)
     out.moved = v >= 0
+    out.late_chains = 0
+    for c in range(len(m.chains)):
+        out.late_chains += lanes.delay_ms[c] > m.chains[c].max_delay_ms
     read(m, batch, x, b)
     row.slot += 1
     row.left -= 1
     out.done = row.left <= 0
-    if not given:  # with given traffic endpoints stay where they were seen
-        locate(p, row.slot * period_s, ends)
+    if not given and roams(p, row.slot):  # with given traffic endpoints stay where they were seen
+        locate(p, row.slot * period_s, batch.seen.ends[b])
+        retrace(m, batch, b)
 
 
 @inner
-def _keep(m: Model, x: Scratch) -> None:
-    for s in range(len(m.servers)):
-        x.old[s].vnfs = x.w.servers[s].vnfs
-        x.old_cores[s] = x.w.passed[m.cpu + s].load
+def _keep(vnfs: IntArray, x: Scratch) -> None:
+    copy(vnfs, x.before.vnfs)
+    copy(x.lanes.awake_w, x.before.awake_w)
+
+
+@inner
+def _move(m: Model, batch: Batch, b: int, v: int, s: int) -> None:
+    hosts, ways = batch.seen.hosts[b], of(batch.ways, b, NOW)
+    ways.vnfs[hosts[v]] -= 1
+    ways.vnfs[s] += 1
+    hosts[v] = s
+    trace_chain(m, hosts, batch.seen.ends[b], m.vnfs[v].chain, ways)
+    _hold(m, batch, b)
 
 
 @inner
@@ -222,10 +235,17 @@ def begin(
     mask: BoolArray,
 ) -> None:
     """Every instance is seen as it would read where its placement, traffic and endpoints have been written."""
+    lay_out(truth, x.lanes)
     for b in range(len(batch.instances)):
-        measure(truth, batch.seen.hosts[b], batch.seen.offered_mbps[b], batch.seen.ends[b], truth.quiet, x.w)
-        read(truth, batch, x, b)
+        look_around(truth, batch, x, b)
         observe_one(belief, p, g, batch, x, sheets, mask, b)
+
+
+@compiled
+def retrace_all(m: Model, batch: Batch) -> None:
+    """Traces every instance anew where placements and endpoints have been written."""
+    for b in range(len(batch.instances)):
+        retrace(m, batch, b)
 
 
 @compiled
@@ -244,6 +264,7 @@ def run(
 ) -> None:
     """Every instance lives one control period, or is reset where its action is RESET, or rests where it is REST."""
     servers = len(belief.servers)
+    lay_out(truth, x.lanes)
     for b in range(len(actions)):
         if actions[b] == REST:
             continue

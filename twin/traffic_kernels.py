@@ -109,6 +109,15 @@ def offer(p: Profiles, seed: int, scale: FloatArray, t_s: float, out: FloatArray
         out[c] = max(0.0, mbps) * scale[c]
 
 
+@inner
+def roams(p: Profiles, slot: int) -> bool:
+    """Does a user roam at the start of this slot, or between it and the start of the one before?"""
+    before_s, now_s, found = (slot - 1) * p.period_s, slot * p.period_s, False
+    for i in range(len(p.roam_s)):
+        found = found or before_s < p.roam_s[i] <= now_s
+    return found
+
+
 @compiled
 def locate(p: Profiles, t_s: float, ends: IntArray) -> None:
     """The switch of every endpoint [E] at `t_s`."""
