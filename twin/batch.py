@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from twin.model import (
     SEEN_CHAIN,
@@ -20,7 +19,6 @@ from twin.model import (
     record,
     work,
 )
-from twin.slot_kernels import Powered
 from twin.state import FloatArray, IntArray
 from twin.way_kernels import Lanes, Ways, new_lanes, new_ways
 
@@ -57,6 +55,7 @@ class Batch(NamedTuple):
     seen: Seen  # with a leading axis B, but for `background`, which is scratch
     given_mbps: FloatArray  # [B, H, C] traffic of the next H slots; H = 0: by the scenario's profiles
     ways: Ways  # [B, 2] of `first_hosts` and of the present placement; follow from the above
+    coming_mbps: FloatArray  # [C, B] scratch: traffic of the next slot
 
 
 class Scratch(NamedTuple):
@@ -68,8 +67,9 @@ class Scratch(NamedTuple):
     spare_changes: Records  # [V, S] CHANGE
     codes: IntArray  # [V, S]
     lanes: Lanes
-    before: Powered  # the servers before a move
-    aside: npt.NDArray[np.uint32]  # [P] what a chain passes, while another way is tried
+    tried: Ways  # row 0: what the chain of the VNF that moves passes after that
+    vnfs: IntArray  # [S] hosted before a move
+    seen_mbps: FloatArray  # [C]
     before_mbps: FloatArray  # [2L]
     before_ms: FloatArray  # [C]
     held_cores: FloatArray  # [S]
@@ -104,11 +104,11 @@ def new_batch(m: Model, batch: int, seed: int, *, truth: Model, given_slots: int
         seen=seen,
         given_mbps=np.zeros((batch, given_slots, chains)),
         ways=new_ways(truth, batch, 2),
+        coming_mbps=np.zeros((chains, batch)),
     )
 
 
-def new_scratch(m: Model) -> Scratch:
-    ways = new_ways(m)
+def new_scratch(m: Model, truth: Model) -> Scratch:
     return Scratch(
         w=work(m),
         spare=work(m),
@@ -116,8 +116,9 @@ def new_scratch(m: Model) -> Scratch:
         spare_changes=changes(m),
         codes=np.zeros((len(m.vnfs), len(m.servers)), dtype=np.int64),
         lanes=new_lanes(m),
-        before=Powered(np.zeros(len(m.servers), dtype=np.int64), np.zeros(len(m.servers))),
-        aside=np.zeros(ways.passed.shape[-1], dtype=np.uint32),
+        tried=new_ways(truth),
+        vnfs=np.zeros(len(m.servers), dtype=np.int64),
+        seen_mbps=np.zeros(len(m.chains)),
         before_mbps=np.zeros(m.access),
         before_ms=np.zeros(len(m.chains)),
         held_cores=np.zeros(len(m.servers)),

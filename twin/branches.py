@@ -57,7 +57,7 @@ class Branches:
         self._settings = _settings(scenario, migration, limits or Limits(), illegal_penalty, horizon, features)
         self._batch = new_batch(self.belief, batch, 0, truth=self.physics, given_slots=horizon)
         self._results = np.zeros(batch, dtype=RESULT)
-        self._scratch = new_scratch(self.belief)
+        self._scratch = new_scratch(self.belief, self.physics)
         vnfs, servers = len(scenario.vnfs), len(scenario.servers)
         self._sheets, self._mask = empty_sheets(batch, vnfs, servers), np.zeros((batch, vnfs, servers), dtype=np.bool_)
 

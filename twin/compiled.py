@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+import numpy as np
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,10 +33,26 @@ def _cache_folder() -> Path:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_folder()))  # read by numba when it is imported
 
 import numba  # noqa: E402
+import numba.extending  # noqa: E402
 
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 _FUSED = {"contract", "reassoc", "nsz", "nnan", "ninf"}
 _jit: Any = numba.njit  # its type hints lack the options used here
+
+
+def _cast(source: Any, target: Any) -> Any:
+    """Compiled code that takes the bits of one type for those of another."""
+
+    def typed(_: object, value: object) -> object:
+        del value
+        return target(source), lambda context, builder, _, given: builder.bitcast(
+            given[0], context.get_value_type(target)
+        )
+
+    return numba.extending.intrinsic(typed)
+
+
+_bits, _float = _cast(numba.float64, numba.uint64), _cast(numba.uint64, numba.float64)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -78,3 +96,15 @@ def _compile(function: Callable[P, R], **options: object) -> Callable[P, R]:
         return cast(Callable[P, R], _jit(cache=True, error_model="numpy", **options)(function))
     except RuntimeError:  # numba: "no locator available"
         return cast(Callable[P, R], _jit(error_model="numpy", **options)(function))
+
+
+@inner
+def mantissa(value: float) -> float:
+    """Of a positive normal number, from 1 up to 2."""
+    return float(_float((_bits(value) & np.uint64(0xFFFFFFFFFFFFF)) | np.uint64(0x3FF0000000000000)))
+
+
+@inner
+def exponent(value: float) -> float:
+    """Of two, of a positive normal number."""
+    return float(_bits(value) >> np.uint64(52)) - 1023.0

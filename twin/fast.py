@@ -110,7 +110,7 @@ class BatchSim:
         )
         self._batch = new_batch(self._belief, batch, seed, truth=self._truth)
         self._results = np.zeros(batch, dtype=RESULT)
-        self._scratch = new_scratch(self._belief)
+        self._scratch = new_scratch(self._belief, self._truth)
         self._sheets = empty_sheets(batch, len(scenario.vnfs), len(scenario.servers))
         self._mask = np.zeros((batch, len(scenario.vnfs), len(scenario.servers)), dtype=np.bool_)
         self._actions = 1 + len(scenario.vnfs) * len(scenario.servers)
@@ -142,7 +142,7 @@ class BatchSim:
 
     def _changing(self) -> dict[str, npt.NDArray[Any]]:
         batch, seen = self._batch._asdict(), self._batch.seen._asdict()
-        del batch["seen"], batch["ways"]
+        del batch["seen"], batch["ways"], batch["coming_mbps"]
         return {**batch, **seen, **self._sheets._asdict(), "mask": self._mask}
 
     def believe(self, belief: Model) -> None:

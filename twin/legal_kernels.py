@@ -15,9 +15,9 @@ from twin.kernels import measure
 from twin.model import Model, Seen
 from twin.passer_kernels import stop
 from twin.refusal_kernels import COOLDOWN, FEASIBLE, cpu_after, memory_after
-from twin.state import FloatArray, IntArray
+from twin.state import FloatArray
 from twin.traffic_kernels import Profiles, roams
-from twin.way_kernels import NOW, Lanes, measure_ways, of, set_aside, take_back, trace_chain
+from twin.way_kernels import JUDGED, Lanes
 
 _ROUNDING_MBPS = 1e-9  # less is no traffic
 
@@ -43,72 +43,58 @@ def seen_by(m: Model, p: Profiles, g: Settings, batch: Batch, b: int) -> Seen:
 
 
 @inner
-def legal(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int, v: int, s: int) -> bool:
-    """Is this one move feasible by what is seen?"""
-    row, seen = batch.instances[b], batch.seen
-    if seen.hosts[b, v] == s or row.slot * p.period_s - batch.moved_s[b, v] < g.cooldown_s:
-        return False
-    if not _reachable(m, seen.hosts[b], seen.ends[b], v, s):
-        return False
-    if g.known and not (roams(p, row.slot) and row.left < g.slots):
-        return _legal_as_read(m, g, batch, x, b, v, s)
-    return _legal_as_modelled(m, g, seen_by(m, p, g, batch, b), x, v, s)
+def is_as_modelled(p: Profiles, g: Settings, batch: Batch, b: int) -> bool:
+    """Is what was read what the model says? So it is where the world is as believed and no user roamed since."""
+    row = batch.instances[b]
+    return bool(g.known and not (roams(p, row.slot) and row.left < g.slots))
 
 
 @inner
-def _reachable(m: Model, hosts: IntArray, ends: IntArray, v: int, s: int) -> bool:
-    c, to = m.vnfs[v].chain, m.servers[s].switch
-    there, back = m.route_ms[stop(m, hosts, ends, c, v - 1), to], m.route_ms[to, stop(m, hosts, ends, c, v + 1)]
-    return math.isfinite(there) and math.isfinite(back)
-
-
-@inner
-def _legal_as_read(m: Model, g: Settings, batch: Batch, x: Scratch, b: int, v: int, s: int) -> bool:
-    """Where the world is as believed and no user roamed since it was read, the reading is what the model says."""
-    server, vnf, c, hosts = batch.seen.servers[b, s], batch.seen.vnfs[b, v], m.vnfs[v].chain, batch.seen.hosts[b]
+def may_enter(m: Model, p: Profiles, g: Settings, batch: Batch, b: int, v: int, s: int) -> bool:
+    """Is VNF v elsewhere and free to go, is server s within reach, and has it room by what was read?"""
+    seen = batch.seen
+    if seen.hosts[b, v] == s or batch.instances[b].slot * p.period_s - batch.moved_s[b, v] < g.cooldown_s:
+        return False
+    server, vnf, c, to = seen.servers[b, s], seen.vnfs[b, v], m.vnfs[v].chain, m.servers[s].switch
     if (server.memory_mb + vnf.memory_mb) / m.servers[s].memory_mb > 1.0:
         return False
     if (server.cores + vnf.cores) / m.servers[s].cores > g.bounds.cpu:
         return False
-    for d in range(len(m.chains)):
-        x.before_ms[d] = batch.seen.chains[b, d].delay_ms
-    ways, host = of(batch.ways, b, NOW), hosts[v]
-    count, fixed_ms = set_aside(ways, c, x.aside), ways.fixed_ms[c]
-    hosts[v] = s
-    trace_chain(m, hosts, batch.seen.ends[b], c, ways)
-    measure_ways(m, ways, hosts, batch.seen.offered_mbps[b], x.lanes)
-    hosts[v] = host
-    take_back(ways, c, x.aside, count, fixed_ms)
-    return not _harms(m, g, batch.seen.link_mbps[b], x.before_ms, x.lanes)
+    before, after = (
+        stop(m, seen.hosts[b], seen.ends[b], c, v - 1),
+        stop(m, seen.hosts[b], seen.ends[b], c, v + 1),
+    )
+    return math.isfinite(m.route_ms[before, to]) and math.isfinite(m.route_ms[to, after])
 
 
 @inner
-def _legal_as_modelled(m: Model, g: Settings, seen: Seen, x: Scratch, v: int, s: int) -> bool:
-    """Where what was read is not what the model says, both placements are measured, with the load that is not ours."""
+def harms(m: Model, g: Settings, before_mbps: FloatArray, before_ms: FloatArray, after: Lanes) -> bool:
+    """Is a link fuller than it was and may be, or a chain late that was in time, in the lane JUDGED?"""
+    for i in range(m.access):
+        fuller = after.load[i, JUDGED] > before_mbps[i] + _ROUNDING_MBPS
+        if fuller and after.load[i, JUDGED] / m.resources[i].capacity > g.bounds.link:
+            return True
+    late = False
+    for c in range(len(m.chains)):
+        late = late or before_ms[c] <= m.chains[c].max_delay_ms < after.delay_ms[c, JUDGED]
+    return late
+
+
+@inner
+def harms_as_modelled(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int, v: int, s: int) -> bool:
+    """The same where what was read is not what the model says, so that there is load that is not ours; room too."""
+    seen = seen_by(m, p, g, batch, b)
     model_seen(m, seen, x.w)
     if memory_after(m, x.w, seen, v, s) > 1.0 or cpu_after(m, x.w, seen, v, s) > g.bounds.cpu:
-        return False
+        return True
     host = seen.hosts[v]
     seen.hosts[v] = s
     measure(m, seen.hosts, seen.offered_mbps, seen.ends, seen.background, x.spare)
     seen.hosts[v] = host
     for i in range(m.access):
         x.before_mbps[i] = x.w.passed[i].load
-        x.lanes.load[i] = x.spare.passed[i].load
+        x.lanes.load[i, JUDGED] = x.spare.passed[i].load
     for c in range(len(m.chains)):
         x.before_ms[c] = x.w.chains[c].delay_ms
-        x.lanes.delay_ms[c] = x.spare.chains[c].delay_ms
-    return not _harms(m, g, x.before_mbps, x.before_ms, x.lanes)
-
-
-@inner
-def _harms(m: Model, g: Settings, before_mbps: FloatArray, before_ms: FloatArray, after: Lanes) -> bool:
-    """Is a link fuller than it was and may be, or a chain late that was in time?"""
-    for i in range(m.access):
-        fuller = after.load[i] > before_mbps[i] + _ROUNDING_MBPS
-        if fuller and after.load[i] / m.resources[i].capacity > g.bounds.link:
-            return True
-    late = False
-    for c in range(len(m.chains)):
-        late = late or before_ms[c] <= m.chains[c].max_delay_ms < after.delay_ms[c]
-    return late
+        x.lanes.delay_ms[c, JUDGED] = x.spare.chains[c].delay_ms
+    return harms(m, g, x.before_mbps, x.before_ms, x.lanes)

@@ -66,9 +66,7 @@ def _join_route(m: Model, w: Work, c: int, a: int, b: int, offered: float) -> No
 
 
 @inner
-def _trial_vnf(
-    m: Model, hosts: IntArray, offered: float, ends: IntArray, v: int, w: Work, changes: Records
-) -> None:
+def _trial_vnf(m: Model, hosts: IntArray, offered: float, ends: IntArray, v: int, w: Work, changes: Records) -> None:
     """The moves of VNF v into `changes` [S]."""
     c, host, vnf = m.vnfs[v].chain, hosts[v], m.vnfs[v]
     before, at, after = stop(m, hosts, ends, c, v - 1), m.servers[host].switch, stop(m, hosts, ends, c, v + 1)

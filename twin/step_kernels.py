@@ -8,14 +8,31 @@ from twin.batch import Batch, Scratch, Settings
 from twin.compiled import compiled, inner
 from twin.feature_kernels import Sheets, model_seen, write_features
 from twin.kernels import copy
-from twin.legal_kernels import legal, seen_by
+from twin.legal_kernels import harms, harms_as_modelled, is_as_modelled, may_enter, seen_by
 from twin.model import Model, Record, Records
 from twin.move_kernels import trial_moves
 from twin.refusal_kernels import FEASIBLE, refuse_all
 from twin.slot_kernels import Powered, is_awake, move_j, move_s, slot_j
 from twin.state import BoolArray, IntArray
 from twin.traffic_kernels import Profiles, locate, normal, offer, roams, uniform
-from twin.way_kernels import FIRST, NOW, lay_out, measure_ways, of, settled_w, share_out, trace, trace_chain
+from twin.wave_kernels import offer_all
+from twin.way_kernels import (
+    FIRST,
+    NEVER,
+    NEW,
+    NOW,
+    OLD,
+    Course,
+    lay_out,
+    mean_ms,
+    measure_four,
+    of,
+    settled_w,
+    share_out,
+    take_over,
+    trace,
+    trace_chain,
+)
 
 # Streams of random numbers that traffic does not use
 _START, _SCALE, _KEEP, _HOST, _ERROR = 11, 12, 13, 14, 16
@@ -50,9 +67,16 @@ def look_around(m: Model, batch: Batch, x: Scratch, b: int) -> None:
     """Traces both placements of instance b, and reads the network before the first slot."""
     retrace(m, batch, b)
     _hold(m, batch, b)
-    share_out(batch.seen.offered_mbps[b], x.lanes)
-    measure_ways(m, of(batch.ways, b, NOW), batch.seen.hosts[b], batch.seen.offered_mbps[b], x.lanes)
-    read(m, batch, x, b)
+    copy(batch.seen.offered_mbps[b], x.seen_mbps)
+    measure_four(m, _course(batch, x, b, -1, 0), x.lanes)
+    read(m, batch, x, b, OLD)
+
+
+@inner
+def _course(batch: Batch, x: Scratch, b: int, v: int, s: int) -> Course:
+    """Instance b, and where VNF v is to move to."""
+    ways, first, seen = of(batch.ways, b, NOW), of(batch.ways, b, FIRST), batch.seen
+    return Course(seen.hosts[b], batch.first_hosts[b], ways, first, x.tried, x.seen_mbps, seen.offered_mbps[b], v, s)
 
 
 @inner
@@ -105,81 +129,92 @@ def _place(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int)
 
 
 @inner
-def read(m: Model, batch: Batch, x: Scratch, b: int) -> None:
-    """What is seen of the network that was measured; memory is what it was."""
+def read(m: Model, batch: Batch, x: Scratch, b: int, lane: int) -> None:
+    """What is seen of the network that was measured in this lane; memory is what it was."""
     lanes, vnfs = x.lanes, batch.ways.vnfs[b, NOW]
     for s in range(len(m.servers)):
         seen = batch.seen.servers[b, s]
-        seen.cores = lanes.load[m.cpu + s]
+        seen.cores = lanes.load[m.cpu + s, lane]
         seen.awake = is_awake(m, vnfs[s], batch.idle_s[b, s], s)
-        seen.power_w = lanes.awake_w[s] if seen.awake else m.servers[s].sleep_w
+        seen.power_w = lanes.awake_w[s, lane] if seen.awake else m.servers[s].sleep_w
     for v in range(len(m.vnfs)):
         offered = batch.seen.offered_mbps[b, m.vnfs[v].chain]
         batch.seen.vnfs[b, v].cores = m.vnfs[v].cpu_base + m.vnfs[v].cpu_per_mbps * offered
     for c in range(len(m.chains)):
-        batch.seen.chains[b, c].delay_ms = lanes.delay_ms[c]
+        batch.seen.chains[b, c].delay_ms = lanes.delay_ms[c, lane]
     for i in range(m.access):
-        batch.seen.link_mbps[b, i] = lanes.load[i]
+        batch.seen.link_mbps[b, i] = lanes.load[i, lane]
 
 
 @inner
-def step_one(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: Record, b: int, v: int, s: int) -> None:
-    """One control period of instance b, in which VNF v moves to server s (v < 0: none), into the RESULT `out`."""
-    row, period_s, hosts, lanes = batch.instances[b], p.period_s, batch.seen.hosts[b], x.lanes
-    now_s, offered, given = row.slot * period_s, batch.seen.offered_mbps[b], batch.given_mbps.shape[1] > 0
-    if given:
-        copy(batch.given_mbps[b, row.slot], offered)
-    else:
-        offer(p, row.seed, batch.scale[b], now_s + 0.5 * period_s, offered)
-    first, ways = of(batch.ways, b, FIRST), of(batch.ways, b, NOW)
-    share_out(offered, lanes)
-    out.delay0_ms = measure_ways(m, first, batch.first_hosts[b], offered, lanes)
-    out.energy0_j = settled_w(m, first, lanes) * period_s
-    old_ms, switched_s, extra_ms, extra_j = 0.0, 0.0, 0.0, 0.0
+def step_one(
+    m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: Record, b: int, v: int, s: int, judge: bool
+) -> None:
+    """One control period of instance b, in which VNF v moves to server s (v < 0: none), into the RESULT `out`.
+
+    With `judge` a move that harms by what was read is illegal: nothing moves.
+    """
+    row, seen, given = batch.instances[b], batch.seen, batch.given_mbps.shape[1] > 0
+    copy(seen.offered_mbps[b], x.seen_mbps)
+    for c in range(len(m.chains)):
+        seen.offered_mbps[b, c] = batch.given_mbps[b, row.slot, c] if given else batch.coming_mbps[c, b]
     if v >= 0:
-        old_ms = measure_ways(m, ways, hosts, offered, lanes)
+        host = seen.hosts[b, v]
+        seen.hosts[b, v] = s
+        trace_chain(m, seen.hosts[b], seen.ends[b], m.vnfs[v].chain, x.tried, 0)
+        seen.hosts[b, v] = host
+    measure_four(m, _course(batch, x, b, v, s), x.lanes)
+    if v >= 0 and judge:
+        for c in range(len(m.chains)):
+            x.before_ms[c] = seen.chains[b, c].delay_ms
+        if harms(m, g, seen.link_mbps[b], x.before_ms, x.lanes):
+            v, out.illegal = -1, 1
+    _account(m, p, g, batch, x, out, b, v, s)
+    read(m, batch, x, b, NEW if v >= 0 else OLD)
+    row.slot += 1
+    row.left -= 1
+    out.done = row.left <= 0
+    if not given and roams(p, row.slot):  # with given traffic endpoints stay where they were seen
+        locate(p, row.slot * p.period_s, seen.ends[b])
+        retrace(m, batch, b)
+
+
+@inner
+def _account(m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, out: Record, b: int, v: int, s: int) -> None:
+    """What the period cost, by the lanes; carries the move out."""
+    lanes, ways, period_s, lane = x.lanes, of(batch.ways, b, NOW), p.period_s, NEW if v >= 0 else OLD
+    share_out(batch.seen.offered_mbps[b], lanes)
+    out.delay0_ms = mean_ms(lanes, NEVER)
+    out.energy0_j = settled_w(m, of(batch.ways, b, FIRST), lanes, NEVER) * period_s
+    switched_s, extra_ms, extra_j = 0.0, 0.0, 0.0
+    copy(ways.vnfs, x.vnfs)
+    if v >= 0:
         wake_s = 0.0 if is_awake(m, ways.vnfs[s], batch.idle_s[b, s], s) else m.servers[s].wake_s
         switched_s = move_s(m, g.costs, v, wake_s)
         extra_j = move_j(m, g.costs, v, switched_s)
         extra_ms = lanes.share[m.vnfs[v].chain] * g.costs[v].silence_ms ** 2 / (2000.0 * period_s)
-        _keep(ways.vnfs, x)
-        _move(m, batch, b, v, s)
-        batch.moved_s[b, v] = now_s
-    new_ms = measure_ways(m, ways, hosts, offered, lanes)
-    if v < 0:
-        _keep(ways.vnfs, x)
+        _move(m, batch, x, b, v, s)
+        batch.moved_s[b, v] = batch.instances[b].slot * period_s
+    old_ms, new_ms = mean_ms(lanes, OLD), mean_ms(lanes, lane)
     out.delay_ms = (switched_s * old_ms + (period_s - switched_s) * new_ms) / period_s + extra_ms
-    now = Powered(ways.vnfs, lanes.awake_w)
-    out.energy_j = extra_j + slot_j(m, x.before, now, switched_s, batch.idle_s[b])
+    before, now = Powered(x.vnfs, lanes.awake_w[:, OLD]), Powered(ways.vnfs, lanes.awake_w[:, lane])
+    out.energy_j = extra_j + slot_j(m, before, now, switched_s, batch.idle_s[b])
     delta = (out.delay0_ms - out.delay_ms) / out.delay0_ms
     eta = (out.energy0_j - out.energy_j) / out.energy0_j
     out.reward = m.tau_delay * delta + m.tau_energy * eta
     out.moved = v >= 0
     out.late_chains = 0
     for c in range(len(m.chains)):
-        out.late_chains += lanes.delay_ms[c] > m.chains[c].max_delay_ms
-    read(m, batch, x, b)
-    row.slot += 1
-    row.left -= 1
-    out.done = row.left <= 0
-    if not given and roams(p, row.slot):  # with given traffic endpoints stay where they were seen
-        locate(p, row.slot * period_s, batch.seen.ends[b])
-        retrace(m, batch, b)
+        out.late_chains += lanes.delay_ms[c, lane] > m.chains[c].max_delay_ms
 
 
 @inner
-def _keep(vnfs: IntArray, x: Scratch) -> None:
-    copy(vnfs, x.before.vnfs)
-    copy(x.lanes.awake_w, x.before.awake_w)
-
-
-@inner
-def _move(m: Model, batch: Batch, b: int, v: int, s: int) -> None:
+def _move(m: Model, batch: Batch, x: Scratch, b: int, v: int, s: int) -> None:
     hosts, ways = batch.seen.hosts[b], of(batch.ways, b, NOW)
     ways.vnfs[hosts[v]] -= 1
     ways.vnfs[s] += 1
     hosts[v] = s
-    trace_chain(m, hosts, batch.seen.ends[b], m.vnfs[v].chain, ways)
+    take_over(x.tried, ways, m.vnfs[v].chain)
     _hold(m, batch, b)
 
 
@@ -265,6 +300,8 @@ def run(
     """Every instance lives one control period, or is reset where its action is RESET, or rests where it is REST."""
     servers = len(belief.servers)
     lay_out(truth, x.lanes)
+    if batch.given_mbps.shape[1] == 0:
+        offer_all(p, batch)
     for b in range(len(actions)):
         if actions[b] == REST:
             continue
@@ -272,13 +309,19 @@ def run(
             reset_one(truth, p, home, g, batch, x, b)
         else:
             v, s, out = -1, 0, results[b]
-            out.illegal = 0
+            out.illegal, judge = 0, False
             if actions[b] > 0:
                 v, s = (actions[b] - 1) // servers, (actions[b] - 1) % servers
-                allowed = mask[b, v, s] if g.features else legal(belief, p, g, batch, x, b, v, s)
-                if not allowed:
-                    v, out.illegal = -1, 1
-            step_one(truth, p, g, batch, x, out, b, v, s)
+                if g.features:
+                    out.illegal = not mask[b, v, s]
+                else:
+                    judge = is_as_modelled(p, g, batch, b)
+                    out.illegal = not may_enter(belief, p, g, batch, b, v, s) or (
+                        not judge and harms_as_modelled(belief, p, g, batch, x, b, v, s)
+                    )
+                if out.illegal:
+                    v = -1
+            step_one(truth, p, g, batch, x, out, b, v, s, judge)
             out.reward -= g.illegal_penalty * out.illegal
         if g.features:
             observe_one(belief, p, g, batch, x, sheets, mask, b)

@@ -13,7 +13,7 @@ from twin.state import FloatArray, IntArray
 from twin.tables import configured_switches
 from twin.traffic import mean_mbps
 
-_CONSTANT, _DIURNAL, _BURSTS, _TRACE = 0, 1, 2, 3
+_CONSTANT, DIURNAL, _BURSTS, _TRACE = 0, 1, 2, 3
 
 
 class Profiles(NamedTuple):
@@ -57,14 +57,14 @@ def _row(traffic: Traffic) -> tuple[int, list[float]]:
     if isinstance(traffic, ConstantTraffic):
         return _CONSTANT, [traffic.mean_mbps]
     if isinstance(traffic, DiurnalTraffic):
-        return _DIURNAL, [traffic.mean_mbps, traffic.swing, traffic.day_s, traffic.noise, traffic.phase]
+        return DIURNAL, [traffic.mean_mbps, traffic.swing, traffic.day_s, traffic.noise, traffic.phase]
     if isinstance(traffic, BurstTraffic):
         return _BURSTS, [traffic.mean_mbps, traffic.burst_mbps, traffic.every_s, traffic.length_s]
     return _TRACE, []
 
 
 @inner
-def _mix(word: np.uint64) -> np.uint64:
+def mix(word: np.uint64) -> np.uint64:
     word = word + np.uint64(0x9E3779B97F4A7C15)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -74,8 +74,8 @@ def _mix(word: np.uint64) -> np.uint64:
 @inner
 def uniform(seed: int, chain: int, slot: int, stream: int) -> float:
     """A number in (0, 1) that depends on nothing but its arguments; the same as `twin.traffic.uniform`."""
-    word = _mix(_mix(np.uint64(seed)) ^ np.uint64(chain))
-    word = _mix(_mix(word ^ np.uint64(slot)) ^ np.uint64(stream))
+    word = mix(mix(np.uint64(seed)) ^ np.uint64(chain))
+    word = mix(mix(word ^ np.uint64(slot)) ^ np.uint64(stream))
     return (float(word >> np.uint64(11)) + 0.5) / 9007199254740992.0
 
 
@@ -89,24 +89,30 @@ def normal(seed: int, chain: int, slot: int, stream: int) -> float:
 @compiled
 def offer(p: Profiles, seed: int, scale: FloatArray, t_s: float, out: FloatArray) -> None:
     """Offered traffic [C] in Mbit/s at `t_s`, times `scale` [C]."""
-    slot = math.floor(t_s / p.period_s)
     for c in range(len(out)):
-        value = p.values[c]
-        mbps = value[0]
-        if p.kind[c] == _DIURNAL:
-            wave = math.sin(2.0 * math.pi * (t_s / value[2] + value[4]))
-            noise = 1.0 if value[3] == 0.0 else 1.0 + value[3] * normal(seed, c, slot, 0)
-            mbps = value[0] * (1.0 + value[1] * wave) * noise
-        elif p.kind[c] == _BURSTS:
-            stretch = math.floor(t_s / value[2])
-            start_s = stretch * value[2] + max(0.0, value[2] - value[3]) * uniform(seed, c, stretch, 2)
-            if start_s <= t_s < start_s + value[3]:
-                mbps = value[1]
-        elif p.kind[c] == _TRACE:
-            first, last = p.trace_first[c], p.trace_first[c + 1]
-            row = np.searchsorted(p.trace_s[first:last], t_s, side="right") - 1
-            mbps = p.trace_mbps[first + max(row, 0)]
-        out[c] = max(0.0, mbps) * scale[c]
+        out[c] = max(0.0, mbps_at(p, seed, c, t_s)) * scale[c]
+
+
+@inner
+def mbps_at(p: Profiles, seed: int, c: int, t_s: float) -> float:
+    """What chain c's profile says for `t_s`, less than zero also."""
+    value = p.values[c]
+    mbps = value[0]
+    if p.kind[c] == DIURNAL:
+        wave = math.sin(2.0 * math.pi * (t_s / value[2] + value[4]))
+        slot = math.floor(t_s / p.period_s)
+        noise = 1.0 if value[3] == 0.0 else 1.0 + value[3] * normal(seed, c, slot, 0)
+        mbps = value[0] * (1.0 + value[1] * wave) * noise
+    elif p.kind[c] == _BURSTS:
+        stretch = math.floor(t_s / value[2])
+        start_s = stretch * value[2] + max(0.0, value[2] - value[3]) * uniform(seed, c, stretch, 2)
+        if start_s <= t_s < start_s + value[3]:
+            mbps = value[1]
+    elif p.kind[c] == _TRACE:
+        first, last = p.trace_first[c], p.trace_first[c + 1]
+        row = np.searchsorted(p.trace_s[first:last], t_s, side="right") - 1
+        mbps = p.trace_mbps[first + max(row, 0)]
+    return float(mbps)
 
 
 @inner

@@ -1,9 +1,13 @@
 """Compiled costs of placements whose ways are known: `twin.kernels.measure` without looking up a route.
 
-What a chain passes depends on where its VNFs and its endpoints are, and on nothing else. It is listed once (`trace`),
-and anew only for a chain whose VNF moved or where a user roamed; what is left of a measurement are sums over short
-lists and one pass over all resources, in vector registers. Lists are in the order in which `measure` passes, so
-loads are the same bit for bit.
+1. What a chain passes depends on where its VNFs and its endpoints are, and on nothing else. It is listed once
+   (`trace`), and anew only for a chain whose VNF moves or where a user roamed.
+2. What is left of a measurement are sums over short lists and one pass over all resources, without a branch.
+3. A control period asks for four of them that have most lists in common: the never-move reference, the placement
+   before a move and after it, and, to judge the move, after it under the traffic that was seen. They are measured
+   together, side by side in the lanes of one vector register.
+
+Lists are in the order in which `measure` passes, so loads are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -20,31 +24,41 @@ from twin.model import Model
 from twin.passer_kernels import stop
 from twin.state import FloatArray, IntArray
 
-_SLOPE = 1.0 / (1.0 - KNEE) ** 2
 FIRST, NOW = 0, 1  # of an instance's placements: the never-move reference, the present one
+OLD, JUDGED, NEW, NEVER = 0, 1, 2, 3  # lanes: before the move, after it under the traffic seen, after it; reference
+_LANES = 4
+_SLOPE = 1.0 / (1.0 - KNEE) ** 2
+
+Four = tuple[float, float, float, float]
 
 
 class Ways(NamedTuple):
     """A placement, traced. Before the axes named here there may be others: one per placement."""
 
-    passed: npt.NDArray[np.uint32]  # [C, P] chain c passes the resources passed[c, :count[c]], processors left out
-    count: IntArray  # [C]
+    passed: npt.NDArray[np.uint32]  # [C, P] chain c passes the resources passed[c, :length[c]], processors left out
+    length: IntArray  # [C]
     fixed_ms: FloatArray  # [C] propagation and hops of fixed delay
     vnfs: IntArray  # [S] how many each server hosts
 
 
 class Lanes(NamedTuple):
-    """A measured placement, and what the model says of resources and servers, each in an array of its own."""
+    """Four measured placements side by side, and what the model says of resources and servers, once per lane.
 
-    scale: FloatArray  # [R] of the model
-    per_load: FloatArray  # [R] 1 / capacity
-    idle_w: FloatArray  # [S]
-    span_w: FloatArray  # [S] from idle to peak
-    load: FloatArray  # [R] what was measured: load,
-    unit_ms: FloatArray  # [R] scale · slowdown at this load,
-    delay_ms: FloatArray  # [C] E2E delay, `UNREACHABLE_MS` at most,
-    share: FloatArray  # [C] each chain's part of all traffic,
-    awake_w: FloatArray  # [S] and what a server draws that is awake
+    Resources and servers lie in one array without rows, so that one loop passes them all.
+    """
+
+    scale: FloatArray  # [4R] of the model
+    per_load: FloatArray  # [4R] 1 / capacity
+    idle_w: FloatArray  # [4S]
+    span_w: FloatArray  # [4S] from idle to peak
+    all_load: FloatArray  # [4R] what was measured: load,
+    all_unit_ms: FloatArray  # [4R] scale · slowdown at this load,
+    all_awake_w: FloatArray  # [4S] what a server draws that is awake,
+    load: FloatArray  # [R, 4] the same as rows
+    unit_ms: FloatArray  # [R, 4]
+    awake_w: FloatArray  # [S, 4]
+    delay_ms: FloatArray  # [C, 4] and E2E delay, `UNREACHABLE_MS` at most
+    share: FloatArray  # [C] each chain's part of all traffic
 
 
 def new_ways(m: Model, *shape: int) -> Ways:
@@ -53,33 +67,47 @@ def new_ways(m: Model, *shape: int) -> Ways:
     longest = int(np.diff(m.route_first).max())
     return Ways(
         passed=np.zeros((*shape, chains, 2 + stops + (stops + 1) * longest), dtype=np.uint32),
-        count=np.zeros((*shape, chains), dtype=np.int64),
+        length=np.zeros((*shape, chains), dtype=np.int64),
         fixed_ms=np.zeros((*shape, chains)),
         vnfs=np.zeros((*shape, servers), dtype=np.int64),
     )
 
 
 def new_lanes(m: Model) -> Lanes:
-    resources, servers, chains = len(m.resources), len(m.servers), len(m.chains)
-    sizes = (resources, resources, servers, servers, resources, resources, chains, chains, servers)
-    return Lanes(*(np.zeros(size) for size in sizes))
-
-
-@inner
-def of(ways: Ways, b: int, k: int) -> Ways:
-    """Placement k of instance b."""
-    return Ways(ways.passed[b, k], ways.count[b, k], ways.fixed_ms[b, k], ways.vnfs[b, k])
+    resources, servers, chains = _LANES * len(m.resources), _LANES * len(m.servers), len(m.chains)
+    load, unit_ms, awake_w = np.zeros(resources), np.zeros(resources), np.zeros(servers)
+    return Lanes(
+        scale=np.zeros(resources),
+        per_load=np.zeros(resources),
+        idle_w=np.zeros(servers),
+        span_w=np.zeros(servers),
+        all_load=load,
+        all_unit_ms=unit_ms,
+        all_awake_w=awake_w,
+        load=load.reshape(-1, _LANES),
+        unit_ms=unit_ms.reshape(-1, _LANES),
+        awake_w=awake_w.reshape(-1, _LANES),
+        delay_ms=np.zeros((chains, _LANES)),
+        share=np.zeros(chains),
+    )
 
 
 @inner
 def lay_out(m: Model, lanes: Lanes) -> None:
     """What the model says of resources and servers."""
-    for i in range(len(m.resources)):
-        lanes.scale[i] = m.resources[i].scale
-        lanes.per_load[i] = 1.0 / m.resources[i].capacity
-    for s in range(len(m.servers)):
-        lanes.idle_w[s] = m.servers[s].idle_w
-        lanes.span_w[s] = m.servers[s].peak_w - m.servers[s].idle_w
+    for i in range(len(lanes.scale)):
+        lanes.scale[i] = m.resources[i // _LANES].scale
+        lanes.per_load[i] = 1.0 / m.resources[i // _LANES].capacity
+    for i in range(len(lanes.idle_w)):
+        server = m.servers[i // _LANES]
+        lanes.idle_w[i] = server.idle_w
+        lanes.span_w[i] = server.peak_w - server.idle_w
+
+
+@inner
+def of(ways: Ways, b: int, k: int) -> Ways:
+    """Placement k of instance b."""
+    return Ways(ways.passed[b, k], ways.length[b, k], ways.fixed_ms[b, k], ways.vnfs[b, k])
 
 
 @inner
@@ -90,45 +118,36 @@ def trace(m: Model, hosts: IntArray, ends: IntArray, ways: Ways) -> None:
     for v in range(len(hosts)):
         ways.vnfs[hosts[v]] += 1
     for c in range(len(m.chains)):
-        trace_chain(m, hosts, ends, c, ways)
+        trace_chain(m, hosts, ends, c, ways, c)
 
 
 @inner
-def trace_chain(m: Model, hosts: IntArray, ends: IntArray, c: int, ways: Ways) -> None:
-    """Lists what one chain passes."""
-    chain, passed, count, fixed_ms = m.chains[c], ways.passed[c], 2, m.chains[c].hops_ms
+def trace_chain(m: Model, hosts: IntArray, ends: IntArray, c: int, ways: Ways, row: int) -> None:
+    """Lists what chain c passes in this row of `ways`."""
+    chain, passed, count, fixed_ms = m.chains[c], ways.passed[row], 2, m.chains[c].hops_ms
     passed[0], passed[1] = m.up + chain.ingress, m.down + chain.egress
     at = stop(m, hosts, ends, c, chain.first - 1)
     for v in range(chain.first, chain.last + 1):
         to = stop(m, hosts, ends, c, v)
         fixed_ms += route_ms(m, at, to)
-        row = at * len(m.route_ms) + to
-        for k in range(m.route_first[row], m.route_first[row + 1]):
+        way = at * len(m.route_ms) + to
+        for k in range(m.route_first[way], m.route_first[way + 1]):
             passed[count] = m.route_links[k]
             count += 1
         if v < chain.last:
             passed[count] = m.access + hosts[v]
             count += 1
         at = to
-    ways.count[c] = count
-    ways.fixed_ms[c] = fixed_ms
+    ways.length[row] = count
+    ways.fixed_ms[row] = fixed_ms
 
 
 @inner
-def set_aside(ways: Ways, c: int, aside: npt.NDArray[np.uint32]) -> int:
-    """Copies what chain c passes: how many."""
-    count = ways.count[c]
-    for k in range(count):
-        aside[k] = ways.passed[c, k]
-    return int(count)
-
-
-@inner
-def take_back(ways: Ways, c: int, aside: npt.NDArray[np.uint32], count: int, fixed_ms: float) -> None:
-    """Chain c passes again what was set aside."""
-    for k in range(count):
-        ways.passed[c, k] = aside[k]
-    ways.count[c], ways.fixed_ms[c] = count, fixed_ms
+def take_over(tried: Ways, ways: Ways, c: int) -> None:
+    """Chain c passes from now on what row 0 of `tried` lists."""
+    for k in range(tried.length[0]):
+        ways.passed[c, k] = tried.passed[0, k]
+    ways.length[c], ways.fixed_ms[c] = tried.length[0], tried.fixed_ms[0]
 
 
 @inner
@@ -141,57 +160,127 @@ def share_out(offered_mbps: FloatArray, lanes: Lanes) -> None:
         lanes.share[c] = offered_mbps[c] / all_mbps if all_mbps > 0.0 else 1.0 / len(offered_mbps)
 
 
-@inner
-def measure_ways(m: Model, ways: Ways, hosts: IntArray, offered_mbps: FloatArray, lanes: Lanes) -> float:
-    """Fills loads, delays and power of a traced placement: its mean delay in ms by the shares that are there."""
-    _load(m, ways, hosts, offered_mbps, lanes.load)
-    _slow(lanes)
-    for s in range(len(lanes.awake_w)):
-        used = lanes.load[m.cpu + s] * lanes.per_load[m.cpu + s]
-        lanes.awake_w[s] = lanes.idle_w[s] + lanes.span_w[s] * (used if used < 1.0 else 1.0)
-    return _delays(m, ways, hosts, lanes)
+class Course(NamedTuple):
+    """What is to be measured of an instance: two traced placements, and a third where `vnf` is on `server`."""
+
+    hosts: IntArray  # [V]
+    first_hosts: IntArray  # [V]
+    ways: Ways
+    first: Ways
+    tried: Ways  # row 0: what the VNF's chain passes after the move
+    seen_mbps: FloatArray  # [C] the traffic that was seen
+    offered_mbps: FloatArray  # [C] the traffic of the period
+    vnf: int  # -1: none moves
+    server: int
 
 
 @inner
-def _load(m: Model, ways: Ways, hosts: IntArray, offered_mbps: FloatArray, load: FloatArray) -> None:
-    for i in range(len(load)):
-        load[i] = 0.0
+def measure_four(m: Model, course: Course, lanes: Lanes) -> None:
+    """Fills loads, delays and power of all lanes; where nothing moves, NEW is as OLD is."""
+    moved = m.vnfs[course.vnf].chain if course.vnf >= 0 else -1
+    for i in range(len(lanes.all_load)):
+        lanes.all_load[i] = 0.0
     for c in range(len(m.chains)):
-        passed, offered = ways.passed[c], offered_mbps[c]
-        for k in range(ways.count[c]):
-            load[passed[k]] += offered
-        for v in range(m.chains[c].first, m.chains[c].last):
-            load[m.cpu + hosts[v]] += m.vnfs[v].cpu_base + m.vnfs[v].cpu_per_mbps * offered
-
-
-@inner
-def _slow(lanes: Lanes) -> None:
-    """`twin.kernels.slowdown1` of every resource, without a branch."""
-    for i in range(len(lanes.load)):
-        used = lanes.load[i] * lanes.per_load[i]
+        _load_lanes(m, course, lanes, c, c == moved)
+    for i in range(len(lanes.all_load)):  # `twin.kernels.slowdown1` without a branch
+        used = lanes.all_load[i] * lanes.per_load[i]
         below = used if used < KNEE else KNEE
-        lanes.unit_ms[i] = lanes.scale[i] * (1.0 / (1.0 - below) + (used - below) * _SLOPE)
-
-
-@inner
-def _delays(m: Model, ways: Ways, hosts: IntArray, lanes: Lanes) -> float:
-    mean_ms = 0.0
+        lanes.all_unit_ms[i] = lanes.scale[i] * (1.0 / (1.0 - below) + (used - below) * _SLOPE)
+    for i in range(len(lanes.all_awake_w)):
+        used = lanes.all_load[_LANES * m.cpu + i] * lanes.per_load[_LANES * m.cpu + i]
+        lanes.all_awake_w[i] = lanes.idle_w[i] + lanes.span_w[i] * (used if used < 1.0 else 1.0)
     for c in range(len(m.chains)):
-        passed, units, delay_ms = ways.passed[c], 0.0, ways.fixed_ms[c]
-        for k in range(ways.count[c]):
-            units += lanes.unit_ms[passed[k]]
-        for v in range(m.chains[c].first, m.chains[c].last):
-            delay_ms += m.vnfs[v].service_ms * lanes.unit_ms[m.cpu + hosts[v]]
-        delay_ms += units * m.chains[c].packet_kbit
-        lanes.delay_ms[c] = min(delay_ms, UNREACHABLE_MS)
-        mean_ms += lanes.delay_ms[c] * lanes.share[c]
-    return mean_ms
+        _delay_lanes(m, course, lanes, c, c == moved)
 
 
 @inner
-def settled_w(m: Model, ways: Ways, lanes: Lanes) -> float:
-    """Total power of the measured placement once every server without a VNF sleeps."""
+def _load_lanes(m: Model, course: Course, lanes: Lanes, c: int, moves: bool) -> None:
+    """Adds what chain c asks of resources in every lane."""
+    now, seen, hosts = course.offered_mbps[c], course.seen_mbps[c], course.hosts
+    if moves:
+        host = hosts[course.vnf]
+        _load(m, course.ways, c, c, hosts, lanes, (now, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0))
+        hosts[course.vnf] = course.server
+        _load(m, course.tried, 0, c, hosts, lanes, (0.0, seen, now, 0.0), (0.0, 1.0, 1.0, 0.0))
+        hosts[course.vnf] = host
+    else:
+        _load(m, course.ways, c, c, hosts, lanes, (now, seen, now, 0.0), (1.0, 1.0, 1.0, 0.0))
+    _load(m, course.first, c, c, course.first_hosts, lanes, (0.0, 0.0, 0.0, now), (0.0, 0.0, 0.0, 1.0))
+
+
+@inner
+def _load(m: Model, ways: Ways, row: int, c: int, hosts: IntArray, lanes: Lanes, mbps: Four, there: Four) -> None:
+    passed = ways.passed[row]
+    for k in range(ways.length[row]):
+        _add(lanes.load, passed[k], mbps[0], mbps[1], mbps[2], mbps[3])
+    for v in range(m.chains[c].first, m.chains[c].last):
+        base, per = m.vnfs[v].cpu_base, m.vnfs[v].cpu_per_mbps
+        _add(
+            lanes.load,
+            np.uint32(m.cpu + hosts[v]),
+            there[0] * base + per * mbps[0],
+            there[1] * base + per * mbps[1],
+            there[2] * base + per * mbps[2],
+            there[3] * base + per * mbps[3],
+        )
+
+
+@inner
+def _add(load: FloatArray, i: np.uint32, a: float, b: float, c: float, d: float) -> None:
+    """Adds to the lanes of resource i; its number is unsigned, so that nothing asks whether it counts from the end."""
+    load[i, 0] += a
+    load[i, 1] += b
+    load[i, 2] += c
+    load[i, 3] += d
+
+
+@inner
+def _delay_lanes(m: Model, course: Course, lanes: Lanes, c: int, moves: bool) -> None:
+    hosts, out = course.hosts, lanes.delay_ms[c]
+    out[0], out[1], out[2], out[3] = _delay(m, course.ways, c, c, hosts, lanes)
+    if moves:
+        host = hosts[course.vnf]
+        hosts[course.vnf] = course.server
+        _, out[1], out[2], _ = _delay(m, course.tried, 0, c, hosts, lanes)
+        hosts[course.vnf] = host
+    out[3] = _delay(m, course.first, c, c, course.first_hosts, lanes)[3]
+
+
+@inner
+def _delay(m: Model, ways: Ways, row: int, c: int, hosts: IntArray, lanes: Lanes) -> Four:
+    """Delay of chain c in every lane."""
+    passed, unit_ms, kbit, fixed_ms = ways.passed[row], lanes.unit_ms, m.chains[c].packet_kbit, ways.fixed_ms[row]
+    a, b, d, e = 0.0, 0.0, 0.0, 0.0
+    for k in range(ways.length[row]):
+        i = passed[k]
+        a += unit_ms[i, 0]
+        b += unit_ms[i, 1]
+        d += unit_ms[i, 2]
+        e += unit_ms[i, 3]
+    a, b, d, e = fixed_ms + kbit * a, fixed_ms + kbit * b, fixed_ms + kbit * d, fixed_ms + kbit * e
+    for v in range(m.chains[c].first, m.chains[c].last):
+        j, service_ms = np.uint32(m.cpu + hosts[v]), m.vnfs[v].service_ms
+        a += service_ms * unit_ms[j, 0]
+        b += service_ms * unit_ms[j, 1]
+        d += service_ms * unit_ms[j, 2]
+        e += service_ms * unit_ms[j, 3]
+    most = UNREACHABLE_MS
+    return min(a, most), min(b, most), min(d, most), min(e, most)
+
+
+@inner
+def mean_ms(lanes: Lanes, lane: int) -> float:
+    """The mean delay by the shares that are there."""
+    result = 0.0
+    for c in range(len(lanes.share)):
+        result += lanes.delay_ms[c, lane] * lanes.share[c]
+    return result
+
+
+@inner
+def settled_w(m: Model, ways: Ways, lanes: Lanes, lane: int) -> float:
+    """Total power once every server without a VNF sleeps."""
     power_w = 0.0
     for s in range(len(ways.vnfs)):
-        power_w += lanes.awake_w[s] if ways.vnfs[s] > 0 else m.servers[s].sleep_w
+        power_w += lanes.awake_w[s, lane] if ways.vnfs[s] > 0 else m.servers[s].sleep_w
     return power_w

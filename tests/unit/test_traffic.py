@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.unit.small_worlds import LINE, line
+from twin.fast import BatchSim
 from twin.scenario import BurstTraffic, ConstantTraffic, DiurnalTraffic, TraceTraffic, Traffic
 from twin.scenario_file import load_scenario
 from twin.tables import endpoint_switches
@@ -113,3 +114,17 @@ def test_endpoints_roam_at_their_times() -> None:
         ends = np.zeros(2, dtype=np.int64)
         locate(profiles(scenario), t_s, ends)
         assert list(ends) == list(endpoint_switches(scenario, t_s)) == [switch, 2]
+
+
+def test_a_batch_is_offered_the_same(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("time_s,chain,mbps\n0,one,1\n10,one,3\n40,one,5\n")
+    text = LINE.replace("{profile: constant, mean_mbps: 4}", "{profile: trace, file: t.csv}")
+    (tmp_path / "line.yaml").write_text(text)
+    for scenario in (load_scenario(tmp_path / "line.yaml"), load_scenario("small"), load_scenario("medium")):
+        sim, sources = BatchSim(scenario, 5, 2**62, randomise=False, features=False), range(2**62, 2**62 + 5)
+        sim.reset()
+        for slot in range(30):
+            sim.step(np.zeros(5, dtype=np.int64))
+            at_s = (slot + 0.5) * scenario.period_s
+            offered = [TrafficSource(scenario, seed).offered_mbps(at_s) for seed in sources]
+            np.testing.assert_allclose(sim.offered_mbps, offered, rtol=1e-12)
