@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from agent.policy import BLOCKS, PolicyFunction, Scores
-from agent.policy_kernels import Records, Room, forward, padded, room, weights_type
+from agent.policy_kernels import Records, forward, padded, room, weights_type
+from agent.space import Space
 from twin.checkpoint import Tensor
 from twin.features import Observation
 
@@ -21,14 +22,14 @@ class CompiledPolicy:
     def __init__(self, function: PolicyFunction) -> None:
         self.function = function
         self.weights = _weights(function.weights, function.scalers)
-        self._rooms: dict[tuple[int, ...], Room] = {}
+        self._spaces: dict[tuple[int, ...], Space] = {}
 
     def __call__(self, observation: Observation) -> Scores:
         """Scores of every action, of one observation or of a batch [B, ...]."""
         *lead, vnfs, servers = observation.mask.shape
-        space = self._rooms.get((vnfs, servers))
+        space = self._spaces.get((vnfs, servers))
         if space is None:
-            space = self._rooms[vnfs, servers] = room(self.weights, vnfs, servers)
+            space = self._spaces[vnfs, servers] = room(self.weights, vnfs, servers)
         mask = np.ascontiguousarray(observation.mask).reshape(-1, vnfs * servers)
         size = len(mask)
         logits = np.empty((size, 1 + vnfs * servers), dtype=np.float32)
@@ -40,7 +41,7 @@ class CompiledPolicy:
             rows(observation.pair, size, vnfs * servers),
             np.ascontiguousarray(observation.glob, dtype=np.float32).reshape(size, -1),
             mask,
-            space,
+            *space,
             logits,
             values,
         )
@@ -63,7 +64,7 @@ def _weights(weights: Mapping[str, Tensor], scalers: Mapping[str, Tensor]) -> Re
         w[f"{name}_scale"] = 1.0 / scalers[f"{name}.std"]
         w[f"{name}_weight"][:, :hidden] = weights[f"{name}.weight"].T[: len(w[f"{name}_mean"])]
     w["feasible"][:hidden] = weights["pair.weight"][:, -1]
-    w["direct"], w["feasible_direct"] = weights["direct.weight"][0, :-1], weights["direct.weight"][0, -1]
+    w["direct"][:pair], w["feasible_direct"] = weights["direct.weight"][0, :-1], weights["direct.weight"][0, -1]
     w["score"][:hidden] = weights["score.weight"][0]
     for name in ("pair", "glob", "own"):
         w[f"{name}_bias"][:hidden] = weights[f"{name}.bias"]

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from agent.compiled_policy import CompiledPolicy, rows
-from agent.gradient_kernels import Back, back, gradient
+from agent.gradient_kernels import back, gradient
 from agent.network import ObservationTensors, PolicyNetwork
-from agent.policy_kernels import Room, padded, room
+from agent.policy import PolicyFunction
+from agent.policy_kernels import padded, room
 from twin.features import Observation
 
 Float32Array = npt.NDArray[np.float32]
@@ -53,8 +54,7 @@ def gradients(
     """Derivatives of a loss by every weight, by the names of `PolicyNetwork`, from those by logits and values."""
     weights = policy.weights
     batch, vnfs, servers = observation.mask.shape
-    part, total = np.zeros_like(weights), np.zeros_like(weights)
-    space, way_back = _rooms(policy, vnfs, servers)
+    sums = np.zeros_like(weights)
     gradient(
         weights,
         rows(observation.vnf, batch, vnfs),
@@ -64,25 +64,20 @@ def gradients(
         np.ascontiguousarray(observation.mask).reshape(batch, -1),
         d_logits,
         d_values,
-        space,
-        way_back,
-        part,
-        part.view(np.float32),
-        total.view(np.float32),
+        *room(weights, vnfs, servers, keep=True),
+        *back(weights, vnfs, servers),
+        sums,
     )
-    return _named(total[0], policy.function.weights["score.weight"].size)
+    return _named(sums[0], policy.function)
 
 
-def _rooms(policy: CompiledPolicy, vnfs: int, servers: int) -> tuple[Room, Back]:
-    return room(policy.weights, vnfs, servers, keep=True), back(policy.weights, vnfs, servers)
-
-
-def _named(g: Any, hidden: int) -> dict[str, Float32Array]:
+def _named(g: Any, function: PolicyFunction) -> dict[str, Float32Array]:
     """The record of `agent.policy_kernels.weights_type` as weights of `PolicyNetwork`, [outputs, inputs]."""
+    hidden, features = function.weights["score.weight"].size, len(function.scalers["pair.mean"])
     whole = padded(hidden)
     found = {f"{name}.weight": g[f"{name}_weight"][:, :hidden].T for name in ("vnf", "server", "glob")}
     found["pair.weight"] = np.vstack([g["pair_weight"], g["feasible"]])[:, :hidden].T
-    found["direct.weight"] = np.concatenate([g["direct"], g["feasible_direct"]])[None]
+    found["direct.weight"] = np.concatenate([g["direct"][:features], g["feasible_direct"]])[None]
     found["score.weight"] = g["score"][None, :hidden]
     found |= {f"{name}.bias": g[f"{name}_bias"][:hidden] for name in ("pair", "glob", "own")}
     found |= {f"{name}.weight": _gathered(g[name], hidden, whole) for name in ("own", "row", "column", "everything")}

@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agent.policy_kernels import BLOCK, Float32Array, Record, Records, Room, embeddings, product
-from twin.compiled import compiled_fused, inner_fused, inner_product
+from agent.lanes import LANES, greater, load, spread, store, total, where_above, where_equal
+from agent.policy_kernels import Float32Array, Record, Records, Room, embeddings, laid_out
+from agent.space import IndexArray, Space, sheet, space
+from agent.tiles import product_added
+from twin.compiled import compiled_fused, inner_fused
 from twin.state import BoolArray
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -29,68 +32,66 @@ class Back(NamedTuple):
     column_said: Float32Array  # [S, 2H]
     row_ties: Float32Array  # [V, H] how many numbers are the maximum
     column_ties: Float32Array  # [S, H]
-    table_ties: Float32Array  # [H]
+    table_ties: Float32Array  # [1, H]
     context: Float32Array  # [1, 3H]
-    said: Float32Array  # [1, 3H] what one head adds to it
-    whole: Float32Array  # [1, H]
     mean_pair: Float32Array  # [1, H]
     hidden: Float32Array  # [1, H]
-    logits: Float32Array  # [1 + V·S]
-    square: Float32Array  # [H, H] room for a block's share of a weight's derivative, as the next four
-    wide: Float32Array  # [2H, H]
-    pair: Float32Array  # [Fp, H]
-    vnf: Float32Array  # [Fv, H]
-    server: Float32Array  # [Fs, H]
+    logits: Float32Array  # [1, 1 + V·S]
+    moves: Float32Array  # [1, V·S] d_logits of the moves that are feasible
+    own: Float32Array  # [H, H] the weight turned, as the next three
+    row: Float32Array  # [H, 2H]
+    column: Float32Array  # [H, 2H]
+    everything: Float32Array  # [H, H]
 
 
-def back(weights: Records, vnfs: int, servers: int) -> Back:
-    """Room for one network's size; to be used by one thread."""
-    size = len(weights[0]["score"])
-
-    def sheet(*shape: int) -> Float32Array:
-        return np.zeros(shape, dtype=np.float32)
-
-    pairs, wide = vnfs * servers, 2 * size
-    return Back(
-        first=sheet(pairs, size),
-        mixed=sheet(pairs, size),
-        rows=sheet(vnfs, size),
-        columns=sheet(servers, size),
-        row_said=sheet(vnfs, wide),
-        column_said=sheet(servers, wide),
-        row_ties=sheet(vnfs, size),
-        column_ties=sheet(servers, size),
-        table_ties=sheet(size),
-        context=sheet(1, 3 * size),
-        said=sheet(1, 3 * size),
-        whole=sheet(1, size),
-        mean_pair=sheet(1, size),
-        hidden=sheet(1, size),
-        logits=sheet(1 + pairs),
-        square=sheet(size, size),
-        wide=sheet(wide, size),
-        pair=sheet(*weights[0]["pair_weight"].shape),
-        vnf=sheet(*weights[0]["vnf_weight"].shape),
-        server=sheet(*weights[0]["server_weight"].shape),
+def back(weights: Records, vnfs: int, servers: int) -> Space:
+    """Work space for one network's size; to be used by one thread."""
+    size, pairs = len(weights[0]["score"]), vnfs * servers
+    return space(
+        Back._fields,
+        first=(pairs, size),
+        mixed=(pairs, size),
+        rows=(vnfs, size),
+        columns=(servers, size),
+        row_said=(vnfs, 2 * size),
+        column_said=(servers, 2 * size),
+        row_ties=(vnfs, size),
+        column_ties=(servers, size),
+        table_ties=(1, size),
+        context=(1, 3 * size),
+        mean_pair=(1, size),
+        hidden=(1, size),
+        logits=(1, 1 + pairs),
+        moves=(1, pairs),
+        own=(size, size),
+        row=(size, 2 * size),
+        column=(size, 2 * size),
+        everything=(size, size),
     )
 
 
-@inner_product
-def _gathered(a: Float32Array, b: Float32Array, part: Float32Array, out: Float32Array) -> None:
-    """aᵀ·b as `agent.policy_kernels.product`; `part` is room for one block's."""
-    out[:] = _ZERO
-    for at in range(0, len(a), BLOCK):
-        np.dot(a[at : at + BLOCK].T, b[at : at + BLOCK], part)
-        out += part
+@inner_fused
+def _laid_out(w: Record, numbers: Float32Array, plan: IndexArray) -> Back:
+    """The sheets of `back`, filled with what does not change."""
+    k = Back(
+        sheet(numbers, plan, 0), sheet(numbers, plan, 1), sheet(numbers, plan, 2), sheet(numbers, plan, 3),
+        sheet(numbers, plan, 4), sheet(numbers, plan, 5), sheet(numbers, plan, 6), sheet(numbers, plan, 7),
+        sheet(numbers, plan, 8), sheet(numbers, plan, 9), sheet(numbers, plan, 10), sheet(numbers, plan, 11),
+        sheet(numbers, plan, 12), sheet(numbers, plan, 13), sheet(numbers, plan, 14), sheet(numbers, plan, 15),
+        sheet(numbers, plan, 16), sheet(numbers, plan, 17),
+    )  # fmt: skip
+    _turned(w.own, k.own)
+    _turned(w.row, k.row)
+    _turned(w.column, k.column)
+    _turned(w.everything, k.everything)
+    return k
 
 
 @inner_fused
-def _weighed(weights: Float32Array, a: Float32Array, out: Float32Array) -> None:
-    """Σ weight · row of a."""
-    out[:] = _ZERO
-    for i in range(len(a)):
+def _turned(weight: Float32Array, out: Float32Array) -> None:
+    for i in range(len(weight)):
         for j in range(len(out)):
-            out[j] += weights[i] * a[i, j]
+            out[j, i] = weight[i, j]
 
 
 @inner_fused
@@ -99,69 +100,90 @@ def _back_head(
     d_first: Float32Array, d_bias: Float32Array, d_last: Float32Array, d_last_bias: Float32Array,
 ) -> None:  # fmt: skip
     """One head, whose output has derivative `d`; adds to that of the context."""
-    product(r.context, first, r.hidden)
-    for j in range(len(last)):
-        hidden = r.hidden[0, j] + bias[j]
-        d_last[j] = d * max(hidden, _ZERO)
-        k.hidden[0, j] = d * last[j] if hidden > _ZERO else _ZERO
-        d_bias[j] = k.hidden[0, j]
-    d_last_bias[0] = d
-    product(k.hidden, first.T, k.said)
+    size, zero, share = len(last), spread(_ZERO), spread(np.float32(d))
+    d_last_bias[0] += d
+    for j in range(0, size, LANES):
+        hidden = load(bias, j)
+        for i in range(len(first)):
+            hidden = hidden + spread(r.context[0, i]) * load(first, i * size + j)
+        store(d_last, j, load(d_last, j) + share * greater(hidden, zero))
+        d_hidden = where_above(hidden, zero, share * load(last, j))
+        store(k.hidden, j, d_hidden)
+        store(d_bias, j, load(d_bias, j) + d_hidden)
     for i in range(len(first)):
-        k.context[0, i] += k.said[0, i]
-        for j in range(len(last)):
-            d_first[i, j] = r.context[0, i] * k.hidden[0, j]
+        said, seen = zero, spread(r.context[0, i])
+        for j in range(0, size, LANES):
+            at, d_hidden = i * size + j, load(k.hidden, j)
+            said = said + d_hidden * load(first, at)
+            store(d_first, at, load(d_first, at) + seen * d_hidden)
+        k.context[0, i] += total(said)
 
 
 @inner_fused
-def _count_table_ties(r: Room, k: Back) -> None:
-    k.table_ties[:] = _ZERO
-    size = len(k.table_ties)
-    tops = r.context[0, size : 2 * size]
-    for i in range(len(r.second)):
-        for j in range(size):
-            k.table_ties[j] += _ONE if r.second[i, j] == tops[j] else _ZERO
-    for j in range(size):  # the derivatives of one of them
-        k.context[0, size + j] /= max(k.table_ties[j], _ONE)
+def _back_scores(mask: BoolArray, d_logits: Float32Array, r: Room, k: Back, g: Record) -> None:
+    """`k.moves`, and the derivatives of what scores a pair directly."""
+    features = r.inputs.shape[1]
+    for i in range(len(mask)):
+        k.moves[0, i] = d_logits[1 + i] if mask[i] else _ZERO
+        g.feasible_direct[0] += k.moves[0, i]
+    for at in range(0, len(g.direct), LANES):  # beyond the features a register shows the next pair's: never used
+        direct = load(g.direct, at)
+        for i in range(len(mask)):
+            direct = direct + spread(k.moves[0, i]) * load(r.inputs, i * features + at)
+        store(g.direct, at, direct)
+
+
+@inner_fused
+def _share_table(r: Room, k: Back) -> None:
+    """Derivatives of the table's means and maxima become those of one number each."""
+    size = k.table_ties.shape[1]
+    for j in range(0, size, LANES):
+        ties, top, one = spread(_ZERO), load(r.context, size + j), spread(_ONE)
+        for at in range(j, r.second.size, size):
+            ties = ties + where_equal(load(r.second, at), top, one)
+        store(k.table_ties, j, ties)
+    for j in range(size):
+        k.context[0, size + j] /= max(k.table_ties[0, j], _ONE)
         k.context[0, j] /= np.float32(len(r.second))
 
 
 @inner_fused
-def _back_second(w: Record, r: Room, mask: BoolArray, d_logits: Float32Array, k: Back) -> None:
+def _back_second(w: Record, r: Room, k: Back, g: Record) -> None:
     """From scores and context to the second embedding: `k.first` (its way past the exchange), `k.mixed`, their sums."""
     vnfs, servers, size = len(r.vnfs), len(r.servers), len(w.score)
-    d_mean, d_top, tops = k.context[0, :size], k.context[0, size : 2 * size], r.context[0, size : 2 * size]
     k.columns[:] = _ZERO
     for v in range(vnfs):
-        row = k.rows[v]
-        row[:] = _ZERO
-        for s in range(servers):
-            i = v * servers + s
-            d, second, first = d_logits[1 + i] if mask[i] else _ZERO, r.second[i], r.first[i]
-            d_first, mixed = k.first[i], k.mixed[i]
-            for j in range(size):
-                d_first[j] = d * w.score[j] + d_mean[j] + (d_top[j] if second[j] == tops[j] else _ZERO)
-            for j in range(size):
-                mixed[j] = d_first[j] if second[j] > first[j] else _ZERO
-            column = k.columns[s]
-            for j in range(size):
-                row[j] += mixed[j]
-                column[j] += mixed[j]
+        for j in range(0, size, LANES):
+            score, d_score, row = load(w.score, j), load(g.score, j), spread(_ZERO)
+            d_mean, d_top, top = load(k.context, j), load(k.context, size + j), load(r.context, size + j)
+            for s in range(servers):
+                d, at, column = spread(k.moves[0, v * servers + s]), (v * servers + s) * size + j, s * size + j
+                second = load(r.second, at)
+                d_first = d * score + d_mean + where_equal(second, top, d_top)
+                mixed = where_above(second, load(r.first, at), d_first)
+                store(k.first, at, d_first)
+                store(k.mixed, at, mixed)
+                store(k.columns, column, load(k.columns, column) + mixed)
+                row, d_score = row + mixed, d_score + d * second
+            store(k.rows, v * size + j, row)
+            store(g.score, j, d_score)
 
 
 @inner_fused
-def _count_pair_ties(r: Room, k: Back) -> None:
-    vnfs, servers, size = len(r.vnfs), len(r.servers), len(k.table_ties)
-    k.row_ties[:] = _ZERO
+def _count_ties(r: Room, k: Back) -> None:
+    """How many numbers of each row and of each column are its maximum."""
+    vnfs, servers, size = len(r.vnfs), len(r.servers), k.table_ties.shape[1]
+    one, zero = spread(_ONE), spread(_ZERO)
     k.column_ties[:] = _ZERO
     for v in range(vnfs):
-        row_ties, row_top = k.row_ties[v], r.rows[v, size:]
-        for s in range(servers):
-            first, ties, top = r.first[v * servers + s], k.column_ties[s], r.tops[s]
-            for j in range(size):
-                row_ties[j] += _ONE if first[j] == row_top[j] else _ZERO
-            for j in range(size):
-                ties[j] += _ONE if first[j] == top[j] else _ZERO
+        for j in range(0, size, LANES):
+            row_top, row_ties = load(r.rows, (2 * v + 1) * size + j), zero
+            for s in range(servers):
+                first, column = load(r.first, (v * servers + s) * size + j), s * size + j
+                row_ties = row_ties + where_equal(first, row_top, one)
+                ties = where_equal(first, load(r.tops, column), one)
+                store(k.column_ties, column, load(k.column_ties, column) + ties)
+            store(k.row_ties, v * size + j, row_ties)
 
 
 @inner_fused
@@ -175,25 +197,27 @@ def _share(said: Float32Array, ties: Float32Array, count: int) -> None:
 
 
 @inner_fused
-def _back_exchange(w: Record, r: Room, k: Back, g: Record) -> None:
-    """From what rows, columns and the whole said to the first embeddings; `r.second` is room from here on."""
-    vnfs, servers, size = len(r.vnfs), len(r.servers), len(w.score)
-    k.hidden[:] = _ZERO
-    for v in range(vnfs):
-        for j in range(size):
-            k.hidden[0, j] += k.rows[v, j]
-    for j in range(size):
-        g.own_bias[j] = k.hidden[0, j]
-        for i in range(size):
-            g.everything[i, j] = r.mean_pair[0, i] * k.hidden[0, j]
-    _gathered(r.first, k.mixed, k.square, g.own)
-    _gathered(r.rows, k.rows, k.wide, g.row)
-    _gathered(r.columns, k.columns, k.wide, g.column)
-    product(k.rows, w.row.T, k.row_said)
-    product(k.columns, w.column.T, k.column_said)
-    product(k.hidden, w.everything.T, k.mean_pair)
-    product(k.mixed, w.own.T, r.second)
-    _count_pair_ties(r, k)
+def _back_exchange(r: Room, k: Back, g: Record) -> None:
+    """From what rows, columns and the whole said to the first embeddings."""
+    vnfs, servers, size = len(r.vnfs), len(r.servers), k.table_ties.shape[1]
+    for j in range(0, size, LANES):
+        everyone = spread(_ZERO)
+        for v in range(vnfs):
+            everyone = everyone + load(k.rows, v * size + j)
+        store(k.hidden, j, everyone)
+        store(g.own_bias, j, load(g.own_bias, j) + everyone)
+    product_added(r.mean_pair.T, k.hidden, g.everything)
+    product_added(r.first.T, k.mixed, g.own)
+    product_added(r.rows.T, k.rows, g.row)
+    product_added(r.columns.T, k.columns, g.column)
+    k.row_said[:] = _ZERO
+    k.column_said[:] = _ZERO
+    k.mean_pair[:] = _ZERO
+    product_added(k.rows, k.row, k.row_said)
+    product_added(k.columns, k.column, k.column_said)
+    product_added(k.hidden, k.everything, k.mean_pair)
+    product_added(k.mixed, k.own, k.first)
+    _count_ties(r, k)
     _share(k.row_said, k.row_ties, servers)
     _share(k.column_said, k.column_ties, vnfs)
     for j in range(size):
@@ -203,51 +227,42 @@ def _back_exchange(w: Record, r: Room, k: Back, g: Record) -> None:
 @inner_fused
 def _back_first(r: Room, mask: BoolArray, k: Back, g: Record) -> None:
     """`k.first` becomes the derivative of the first embedding before its rectifier; its sums, and the mask's share."""
-    vnfs, servers, size = len(r.vnfs), len(r.servers), len(k.table_ties)
-    everyone = k.mean_pair[0]
+    vnfs, servers, size, zero = len(r.vnfs), len(r.servers), k.table_ties.shape[1], spread(_ZERO)
     k.columns[:] = _ZERO
-    g.feasible[:] = _ZERO
     for v in range(vnfs):
-        row, row_mean, row_each, row_top = k.rows[v], k.row_said[v, :size], k.row_said[v, size:], r.rows[v, size:]
-        row[:] = _ZERO
-        for s in range(servers):
-            i = v * servers + s
-            d, first, own, feasible = k.first[i], r.first[i], r.second[i], np.float32(mask[i])
-            column, column_mean, column_each, top = (
-                k.columns[s],
-                k.column_said[s, :size],
-                k.column_said[s, size:],
-                r.tops[s],
-            )
-            for j in range(size):
-                d[j] += own[j] + everyone[j] + row_mean[j] + (row_each[j] if first[j] == row_top[j] else _ZERO)
-            for j in range(size):
-                d[j] += column_mean[j] + (column_each[j] if first[j] == top[j] else _ZERO)
-            for j in range(size):
-                d[j] = d[j] if first[j] > _ZERO else _ZERO
-            for j in range(size):
-                row[j] += d[j]
-                column[j] += d[j]
-            for j in range(size):
-                g.feasible[j] += feasible * d[j]
+        for j in range(0, size, LANES):
+            everyone = load(k.mean_pair, j) + load(k.row_said, 2 * v * size + j)
+            row_each, row_top = load(k.row_said, (2 * v + 1) * size + j), load(r.rows, (2 * v + 1) * size + j)
+            row, feasible = zero, load(g.feasible, j)
+            for s in range(servers):
+                at, column = (v * servers + s) * size + j, s * size + j
+                first, said = load(r.first, at), load(k.first, at) + everyone + load(k.column_said, 2 * s * size + j)
+                said = said + where_equal(first, row_top, row_each)
+                said = said + where_equal(first, load(r.tops, column), load(k.column_said, (2 * s + 1) * size + j))
+                d = where_above(first, zero, said)
+                store(k.first, at, d)
+                store(k.columns, column, load(k.columns, column) + d)
+                row, feasible = row + d, feasible + spread(np.float32(mask[v * servers + s])) * d
+            store(k.rows, v * size + j, row)
+            store(g.feasible, j, feasible)
 
 
 @inner_fused
 def _back_embed(r: Room, k: Back, g: Record) -> None:
     """From the sums over rows and columns to what VNFs, servers and the whole brought."""
-    size = len(k.table_ties)
-    _gathered(r.inputs, k.first, k.pair, g.pair_weight)
-    _gathered(r.vnf, k.rows, k.vnf, g.vnf_weight)
-    _gathered(r.server, k.columns, k.server, g.server_weight)
-    for j in range(size):
-        d = _ZERO
+    size = k.table_ties.shape[1]
+    product_added(r.inputs.T, k.first, g.pair_weight)
+    product_added(r.vnf.T, k.rows, g.vnf_weight)
+    product_added(r.server.T, k.columns, g.server_weight)
+    for j in range(0, size, LANES):
+        d = spread(_ZERO)
         for v in range(len(k.rows)):
-            d += k.rows[v, j]
-        g.pair_bias[j] = d
-        whole = d + (k.context[0, 2 * size + j] if r.whole[0, j] > _ZERO else _ZERO)
-        g.glob_bias[j] = whole
-        for i in range(len(g.glob_weight)):
-            g.glob_weight[i, j] = r.glob[0, i] * whole
+            d = d + load(k.rows, v * size + j)
+        whole = d + where_above(load(r.whole, j), spread(_ZERO), load(k.context, 2 * size + j))
+        store(g.pair_bias, j, load(g.pair_bias, j) + d)
+        store(g.glob_bias, j, load(g.glob_bias, j) + whole)
+        store(k.hidden, j, whole)
+    product_added(r.glob.T, k.hidden, g.glob_weight)
 
 
 @compiled_fused
@@ -260,35 +275,28 @@ def gradient(
     mask: BoolArray,
     d_logits: Float32Array,
     d_values: Float32Array,
-    r: Room,
-    k: Back,
-    part: Records,
-    flat: Float32Array,
-    total: Float32Array,
+    numbers: Float32Array,
+    plan: IndexArray,
+    back_numbers: Float32Array,
+    back_plan: IndexArray,
+    sums: Records,
 ) -> None:
-    """Adds to `total` the derivatives of all weights, given those of logits [B, 1 + V·S] and values [B].
+    """Adds to the record `sums` the derivatives of all weights, given those of logits [B, 1 + V·S] and values [B].
 
-    `flat` are the numbers of `part`, one record that takes the derivatives of one observation. `r` must keep all
-    pairs (`agent.policy_kernels.room`).
+    The work space must keep all pairs (`agent.policy_kernels.room`).
     """
-    w, g = weights[0], part[0]
+    w, g = weights[0], sums[0]
+    r, k = laid_out(w, numbers, plan), _laid_out(w, back_numbers, back_plan)
     for b in range(len(mask)):
-        embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, k.logits)
+        embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, k.logits[0])
         k.context[:] = _ZERO
         _back_head(w.stay_first, w.stay_first_bias, w.stay_last, d_logits[b, 0], r, k,
                    g.stay_first, g.stay_first_bias, g.stay_last, g.stay_last_bias)  # fmt: skip
         _back_head(w.value_first, w.value_first_bias, w.value_last, d_values[b], r, k,
                    g.value_first, g.value_first_bias, g.value_last, g.value_last_bias)  # fmt: skip
-        _count_table_ties(r, k)
-        g.feasible_direct[0] = _ZERO
-        for i in range(mask.shape[1]):
-            r.scores[i] = d_logits[b, 1 + i] if mask[b, i] else _ZERO
-            g.feasible_direct[0] += r.scores[i]
-        _weighed(r.scores, r.inputs, g.direct)
-        _weighed(r.scores, r.second, g.score)
-        _back_second(w, r, mask[b], d_logits[b], k)
-        _back_exchange(w, r, k, g)
+        _share_table(r, k)
+        _back_scores(mask[b], d_logits[b], r, k, g)
+        _back_second(w, r, k, g)
+        _back_exchange(r, k, g)
         _back_first(r, mask[b], k, g)
         _back_embed(r, k, g)
-        for i in range(len(total)):
-            total[i] += flat[i]

@@ -15,17 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from twin.compiled import compiled_fused, inner_fused, inner_product
+from agent.lanes import LANES, Lanes, greater, less, load, spread, store, total
+from agent.space import IndexArray, Space, sheet, space
+from agent.tiles import product
+from twin.compiled import compiled_fused, inner_fused
 from twin.state import BoolArray
 
 Float32Array = npt.NDArray[np.float32]
 Records = npt.NDArray[np.void]
 Record = Any  # one row, which compiled code reads by the names of its fields
-LANES = 8  # float32 numbers in a vector register of 256 bits
 BLOCK = 128  # pairs per product, unless one row has more
 _CLIP = np.float32(5.0)  # agent.policy.CLIP
 _MASKED = np.float32(-1e9)  # agent.policy.MASKED
-_ZERO = np.float32(0.0)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 def padded(size: int) -> int:
@@ -39,7 +41,7 @@ def weights_type(vnf: int, server: int, pair: int, glob: int, hidden: int) -> np
     score. STAY and VALUE are heads: two layers from the context [3H] to one number.
     """
     size = padded(hidden)
-    shapes: dict[str, tuple[int, ...]] = {"feasible": (size,), "feasible_direct": (1,), "direct": (pair,)}
+    shapes: dict[str, tuple[int, ...]] = {"feasible": (size,), "feasible_direct": (1,), "direct": (padded(pair),)}
     for name, inputs in (("vnf", vnf), ("server", server), ("pair", pair), ("glob", glob)):
         shapes |= {f"{name}_mean": (inputs,), f"{name}_scale": (inputs,), f"{name}_weight": (inputs, size)}
     shapes |= {"pair_bias": (size,), "glob_bias": (size,), "own_bias": (size,), "own": (size, size)}
@@ -56,68 +58,82 @@ class Room(NamedTuple):
     vnf: Float32Array  # [V, Fv] standardised, as the next two
     server: Float32Array  # [S, Fs]
     glob: Float32Array  # [1, Fg]
-    mean: Float32Array  # [S·Fp] tile of what standardises pairs
-    scale: Float32Array  # [S·Fp]
+    mean: Float32Array  # [1, S·Fp] what standardises a row of pairs
+    scale: Float32Array  # [1, S·Fp]
     vnfs: Float32Array  # [V, H] what VNFs, and later rows, bring to their pairs
     servers: Float32Array  # [S, H]
     rows: Float32Array  # [V, 2H] sums, later means, and maxima
-    sums: Float32Array  # [S, H] of columns, later means
+    sums: Float32Array  # [S, H] of columns
     tops: Float32Array  # [S, H] maxima of columns
-    columns: Float32Array  # [S, 2H] both side by side
+    columns: Float32Array  # [S, 2H] means and maxima side by side
     whole: Float32Array  # [1, H]
     mean_pair: Float32Array  # [1, H]
     context: Float32Array  # [1, 3H]
     hidden: Float32Array  # [1, H] of a head, and what the mean pair says
-    tile: Float32Array  # [S, H]
     inputs: Float32Array  # [P, Fp]
-    scores: Float32Array  # [P]
     first: Float32Array  # [V·S, H]
     second: Float32Array  # [P, H]
 
 
-def room(weights: Records, vnfs: int, servers: int, *, keep: bool = False) -> Room:
-    """Room for one network's size; to be used by one thread. `keep`: for `agent.gradient_kernels`."""
+def room(weights: Records, vnfs: int, servers: int, *, keep: bool = False) -> Space:
+    """Work space for one network's size; to be used by one thread. `keep`: for `agent.gradient_kernels`."""
     w, pairs = weights[0], vnfs * servers if keep else max(BLOCK // servers, 1) * servers
-    size, features = len(w["score"]), len(w["pair_mean"])
-
-    def sheet(*shape: int) -> Float32Array:
-        return np.zeros(shape, dtype=np.float32)
-
-    return Room(
-        vnf=sheet(vnfs, len(w["vnf_mean"])),
-        server=sheet(servers, len(w["server_mean"])),
-        glob=sheet(1, len(w["glob_mean"])),
-        mean=np.tile(w["pair_mean"], servers),
-        scale=np.tile(w["pair_scale"], servers),
-        vnfs=sheet(vnfs, size),
-        servers=sheet(servers, size),
-        rows=sheet(vnfs, 2 * size),
-        sums=sheet(servers, size),
-        tops=sheet(servers, size),
-        columns=sheet(servers, 2 * size),
-        whole=sheet(1, size),
-        mean_pair=sheet(1, size),
-        context=sheet(1, 3 * size),
-        hidden=sheet(1, size),
-        tile=sheet(servers, size),
-        inputs=sheet(pairs, features),
-        scores=sheet(pairs),
-        first=sheet(vnfs * servers, size),
-        second=sheet(pairs, size),
+    size, row = len(w["score"]), servers * len(w["pair_mean"])
+    return space(
+        Room._fields,
+        vnf=(vnfs, len(w["vnf_mean"])),
+        server=(servers, len(w["server_mean"])),
+        glob=(1, len(w["glob_mean"])),
+        mean=(1, row),
+        scale=(1, row),
+        vnfs=(vnfs, size),
+        servers=(servers, size),
+        rows=(vnfs, 2 * size),
+        sums=(servers, size),
+        tops=(servers, size),
+        columns=(servers, 2 * size),
+        whole=(1, size),
+        mean_pair=(1, size),
+        context=(1, 3 * size),
+        hidden=(1, size),
+        inputs=(pairs, len(w["pair_mean"])),
+        first=(vnfs * servers, size),
+        second=(pairs, size),
     )
 
 
-@inner_product
-def product(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
-    """a·b, a block of rows at a time: for more at once BLAS would start threads."""
-    for at in range(0, len(a), BLOCK):
-        np.dot(a[at : at + BLOCK], b, out[at : at + BLOCK])
+@inner_fused
+def laid_out(w: Record, numbers: Float32Array, plan: IndexArray) -> Room:
+    """The sheets of `room`, filled with what does not change."""
+    r = Room(
+        sheet(numbers, plan, 0), sheet(numbers, plan, 1), sheet(numbers, plan, 2), sheet(numbers, plan, 3),
+        sheet(numbers, plan, 4), sheet(numbers, plan, 5), sheet(numbers, plan, 6), sheet(numbers, plan, 7),
+        sheet(numbers, plan, 8), sheet(numbers, plan, 9), sheet(numbers, plan, 10), sheet(numbers, plan, 11),
+        sheet(numbers, plan, 12), sheet(numbers, plan, 13), sheet(numbers, plan, 14), sheet(numbers, plan, 15),
+        sheet(numbers, plan, 16), sheet(numbers, plan, 17),
+    )  # fmt: skip
+    features = len(w.pair_mean)
+    for s in range(len(r.servers)):
+        for k in range(features):
+            r.mean[0, s * features + k], r.scale[0, s * features + k] = w.pair_mean[k], w.pair_scale[k]
+    return r
 
 
 @inner_fused
 def _standard(mean: Float32Array, scale: Float32Array, values: Float32Array, out: Float32Array) -> None:
     """Standardised and clipped inputs."""
     for k in range(len(mean)):
+        out[k] = min(max((values[k] - mean[k]) * scale[k], -_CLIP), _CLIP)
+
+
+@inner_fused
+def _standard_row(mean: Float32Array, scale: Float32Array, values: Float32Array, out: Float32Array) -> None:
+    """The same of a row of pairs [S·Fp]."""
+    least, greatest, whole = spread(-_CLIP), spread(_CLIP), len(mean) // LANES * LANES
+    for k in range(0, whole, LANES):
+        value = (load(values, k) - load(mean, k)) * load(scale, k)
+        store(out, k, less(greater(value, least), greatest))
+    for k in range(whole, len(mean)):
         out[k] = min(max((values[k] - mean[k]) * scale[k], -_CLIP), _CLIP)
 
 
@@ -133,17 +149,23 @@ def _embed(w: Record, vnf: Float32Array, server: Float32Array, glob: Float32Arra
     product(r.glob, w.glob_weight, r.whole)
     product(r.vnf, w.vnf_weight, r.vnfs)
     product(r.server, w.server_weight, r.servers)
-    for j in range(size):
-        r.whole[0, j] += w.glob_bias[j]
-    for v in range(len(vnf)):
-        for j in range(size):
-            r.vnfs[v, j] += w.pair_bias[j] + r.whole[0, j]
+    for j in range(0, size, LANES):
+        whole = load(r.whole, j) + load(w.glob_bias, j)
+        store(r.whole, j, whole)
+        _add_to_each(whole + load(w.pair_bias, j), r.vnfs, j)
+
+
+@inner_fused
+def _add_to_each(value: Lanes, rows: Float32Array, j: int) -> None:
+    """To the columns from `j` on, in every row [N, H]."""
+    for at in range(j, rows.size, rows.shape[1]):
+        store(rows, at, load(rows, at) + value)
 
 
 @inner_fused
 def _first_layer(w: Record, pair: Float32Array, mask: BoolArray, r: Room, logits: Float32Array) -> None:
     """The first embedding of every pair, pooled by row and column; the direct scores into `logits` [1 + V·S]."""
-    vnfs, servers, size, features = len(r.vnfs), len(r.servers), len(w.score), len(w.direct)
+    vnfs, servers, features = len(r.vnfs), len(r.servers), pair.shape[1]
     block, kept = max(BLOCK // servers, 1), len(r.inputs) == len(r.first)
     r.sums[:] = _ZERO  # embeddings are not negative, so that no maximum is below 0
     r.tops[:] = _ZERO
@@ -153,68 +175,67 @@ def _first_layer(w: Record, pair: Float32Array, mask: BoolArray, r: Room, logits
         inputs = r.inputs[at:to] if kept else r.inputs[: to - at]
         for v in range(count):
             values, out = pair[at + v * servers : to], inputs[v * servers : (v + 1) * servers]
-            _standard(r.mean, r.scale, values.reshape(-1), out.reshape(servers * features))
+            _standard_row(r.mean[0], r.scale[0], values.reshape(-1), out.reshape(servers * features))
         product(inputs, w.pair_weight, r.first[at:to])
-        product(inputs, w.direct, r.scores[: to - at])
         for i in range(to - at):
-            logits[1 + at + i] = r.scores[i] + (w.feasible_direct[0] if mask[at + i] else _ZERO)
+            direct = spread(_ZERO)
+            for k in range(0, len(w.direct), LANES):  # the weights beyond the features are 0
+                direct = direct + load(r.inputs, (at + i if kept else i) * features + k) * load(w.direct, k)
+            logits[1 + at + i] = total(direct) + (w.feasible_direct[0] if mask[at + i] else _ZERO)
         for v in range(v0, v0 + count):
-            row = slice(v * servers, (v + 1) * servers)
-            _enter(w, r, r.vnfs[v], mask[row], r.first[row].reshape(servers * size))
-            r.rows[v] = _ZERO
-            _pool(r.first[row], r.rows[v, :size], r.rows[v, size:])
+            _enter(w, r, v, mask)
+        _pool_columns(r.first[at:to], r.sums, r.tops)
 
 
 @inner_fused
-def _enter(w: Record, r: Room, vnf: Float32Array, mask: BoolArray, own: Float32Array) -> None:
-    """Ends the first embeddings of a row [S·H] and adds them to the sums and maxima of the columns."""
-    tile, servers, sums, tops = r.tile.reshape(-1), r.servers.reshape(-1), r.sums.reshape(-1), r.tops.reshape(-1)
-    for s in range(len(mask)):
-        feasible, out = np.float32(mask[s]), r.tile[s]
-        for j in range(len(vnf)):
-            out[j] = vnf[j] + feasible * w.feasible[j]
-    for q in range(len(own)):
-        value = max(own[q] + tile[q] + servers[q], _ZERO)
-        own[q] = value
-        sums[q] += value
-        tops[q] = max(tops[q], value)
+def _enter(w: Record, r: Room, v: int, mask: BoolArray) -> None:
+    """Ends the first embeddings of a row and pools them."""
+    servers, size, zero = len(r.servers), len(w.score), spread(_ZERO)
+    for j in range(0, size, LANES):
+        vnf, feasible = load(r.vnfs, v * size + j), load(w.feasible, j)
+        row_sum, row_top = zero, zero
+        for s in range(servers):
+            here, own = s * size + j, (v * servers + s) * size + j
+            brought = vnf + load(r.servers, here) + spread(np.float32(mask[v * servers + s])) * feasible
+            value = greater(load(r.first, own) + brought, zero)
+            store(r.first, own, value)
+            row_sum, row_top = row_sum + value, greater(row_top, value)
+        store(r.rows, 2 * v * size + j, row_sum)
+        store(r.rows, (2 * v + 1) * size + j, row_top)
 
 
 @inner_fused
-def _pool(values: Float32Array, sums: Float32Array, tops: Float32Array) -> None:
-    """Adds rows [N, H], none negative, to their sums and maxima [H], four at a time."""
-    count, size = values.shape
-    fours = count // 4 * 4
-    for i in range(0, fours, 4):
-        a, b, c, d = values[i], values[i + 1], values[i + 2], values[i + 3]
-        for j in range(size):
-            sums[j] += (a[j] + b[j]) + (c[j] + d[j])
-            tops[j] = max(tops[j], max(max(a[j], b[j]), max(c[j], d[j])))
-    for i in range(fours, count):
-        for j in range(size):
-            sums[j] += values[i, j]
-            tops[j] = max(tops[j], values[i, j])
+def _pool_columns(first: Float32Array, sums: Float32Array, tops: Float32Array) -> None:
+    """Adds whole rows of the table to the sums and maxima of its columns [S, H]."""
+    for at in range(0, sums.size, LANES):
+        column_sum, column_top = load(sums, at), load(tops, at)
+        for i in range(at, first.size, sums.size):
+            value = load(first, i)
+            column_sum, column_top = column_sum + value, greater(column_top, value)
+        store(sums, at, column_sum)
+        store(tops, at, column_top)
 
 
 @inner_fused
 def _exchange(w: Record, r: Room) -> None:
     """What each row (with the whole table and the bias) and each column say to their pairs."""
     vnfs, servers, size = len(r.rows), len(r.columns), len(w.score)
-    r.mean_pair[:] = _ZERO
-    for v in range(vnfs):
-        for j in range(size):
-            r.rows[v, j] /= np.float32(servers)
-            r.mean_pair[0, j] += r.rows[v, j] / np.float32(vnfs)
-    for s in range(servers):
-        for j in range(size):
-            r.columns[s, j] = r.sums[s, j] / np.float32(vnfs)
-            r.columns[s, size + j] = r.tops[s, j]
+    row_share, column_share = spread(_ONE / np.float32(servers)), spread(_ONE / np.float32(vnfs))
+    for j in range(0, size, LANES):
+        whole = spread(_ZERO)
+        for v in range(vnfs):
+            mean = load(r.rows, 2 * v * size + j) * row_share
+            store(r.rows, 2 * v * size + j, mean)
+            whole = whole + mean
+        store(r.mean_pair, j, whole * column_share)
+        for s in range(servers):
+            store(r.columns, 2 * s * size + j, load(r.sums, s * size + j) * column_share)
+            store(r.columns, (2 * s + 1) * size + j, load(r.tops, s * size + j))
     product(r.mean_pair, w.everything, r.hidden)
     product(r.rows, w.row, r.vnfs)
     product(r.columns, w.column, r.servers)
-    for v in range(vnfs):
-        for j in range(size):
-            r.vnfs[v, j] += w.own_bias[j] + r.hidden[0, j]
+    for j in range(0, size, LANES):
+        _add_to_each(load(w.own_bias, j) + load(r.hidden, j), r.vnfs, j)
 
 
 @inner_fused
@@ -228,34 +249,39 @@ def _second_layer(w: Record, mask: BoolArray, r: Room, logits: Float32Array) -> 
         at, to = v0 * servers, (v0 + count) * servers
         second = r.second[at:to] if kept else r.second[: to - at]
         product(r.first[at:to], w.own, second)
-        for v in range(count):
-            row = slice(v * servers, (v + 1) * servers)
-            first = r.first[at + v * servers : at + (v + 1) * servers]
-            _leave(r, r.vnfs[v0 + v], first.reshape(-1), second[row].reshape(servers * size))
-        _pool(second, context[:size], context[size : 2 * size])
-        product(second, w.score, r.scores[: to - at])
+        for v in range(v0, v0 + count):
+            _leave(r, v, second[(v - v0) * servers : (v - v0 + 1) * servers])
         for i in range(to - at):
-            logits[1 + at + i] = logits[1 + at + i] + r.scores[i] if mask[at + i] else _MASKED
+            score = spread(_ZERO)
+            for j in range(0, size, LANES):
+                score = score + load(second, i * size + j) * load(w.score, j)
+            logits[1 + at + i] = logits[1 + at + i] + total(score) if mask[at + i] else _MASKED
 
 
 @inner_fused
-def _leave(r: Room, vnf: Float32Array, first: Float32Array, second: Float32Array) -> None:
-    """Ends the second embeddings of a row [S·H]."""
-    tile, servers = r.tile.reshape(-1), r.servers.reshape(-1)
-    for s in range(len(r.tile)):
-        for j in range(len(vnf)):
-            r.tile[s, j] = vnf[j]
-    for q in range(len(second)):
-        second[q] = max(second[q] + tile[q] + servers[q], _ZERO) + first[q]
+def _leave(r: Room, v: int, second: Float32Array) -> None:
+    """Ends the second embeddings of a row [S, H] and pools them with those of the rows before."""
+    servers, size, zero = len(r.servers), second.shape[1], spread(_ZERO)
+    for j in range(0, size, LANES):
+        vnf, table_sum, table_top = load(r.vnfs, v * size + j), load(r.context, j), load(r.context, size + j)
+        for s in range(servers):
+            here = s * size + j
+            rectified = greater(load(second, here) + vnf + load(r.servers, here), zero)
+            value = rectified + load(r.first, v * servers * size + here)
+            store(second, here, value)
+            table_sum, table_top = table_sum + value, greater(table_top, value)
+        store(r.context, j, table_sum)
+        store(r.context, size + j, table_top)
 
 
 @inner_fused
 def _head(first: Float32Array, first_bias: Float32Array, last: Float32Array, last_bias: Float32Array, r: Room) -> float:
-    result = np.float32(last_bias[0])
+    result = spread(_ZERO)
     product(r.context, first, r.hidden)
-    for j in range(len(last)):
-        result += max(r.hidden[0, j] + first_bias[j], _ZERO) * last[j]
-    return float(result)
+    for j in range(0, len(last), LANES):
+        hidden = greater(load(r.hidden, j) + load(first_bias, j), spread(_ZERO))
+        result = result + hidden * load(last, j)
+    return float(total(result) + last_bias[0])
 
 
 @inner_fused
@@ -270,14 +296,14 @@ def embeddings(
     logits: Float32Array,
 ) -> None:
     """All but the heads: the context, and the scores of the moves into `logits`[1:]."""
-    size, context = len(w.score), r.context[0]
+    size, share = len(w.score), spread(_ONE / np.float32(len(mask)))
     _embed(w, vnf, server, glob, r)
     _first_layer(w, pair, mask, r, logits)
     _exchange(w, r)
     _second_layer(w, mask, r, logits)
-    for j in range(size):
-        context[j] /= np.float32(len(mask))
-        context[2 * size + j] = max(r.whole[0, j], _ZERO)
+    for j in range(0, size, LANES):
+        store(r.context, j, load(r.context, j) * share)
+        store(r.context, 2 * size + j, greater(load(r.whole, j), spread(_ZERO)))
 
 
 @compiled_fused
@@ -288,12 +314,14 @@ def forward(
     pair: Float32Array,
     glob: Float32Array,
     mask: BoolArray,
-    r: Room,
+    numbers: Float32Array,
+    plan: IndexArray,
     logits: Float32Array,
     values: Float32Array,
 ) -> None:
     """Scores B observations into `logits` [B, 1 + V·S], values them into `values` [B]. `pair` is [B, V·S, Fp]."""
     w = weights[0]
+    r = laid_out(w, numbers, plan)
     for b in range(len(mask)):
         embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, logits[b])
         logits[b, 0] = _head(w.stay_first, w.stay_first_bias, w.stay_last, w.stay_last_bias, r)

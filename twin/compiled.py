@@ -19,14 +19,17 @@ R = TypeVar("R")
 
 _HERE = Path(__file__).parent
 _SOURCES = ("compiled.py", "costs.py", "model.py", "batch.py", "routing.py", "*kernels.py")
+_BESIDE = ("lanes.py", "tiles.py", "space.py", "*kernels.py")  # of the folder `agent`, where that is installed
 
 
 def _cache_folder() -> Path:
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in _SOURCES for path in _HERE.glob(pattern)):
+    here = [path for pattern in _SOURCES for path in _HERE.glob(pattern)]
+    beside = [path for pattern in _BESIDE for path in (_HERE.parent / "agent").glob(pattern)]
+    for path in sorted(here) + sorted(beside):
         digest.update(path.read_bytes())
-    here = _HERE / "__pycache__"
-    root = here if os.access(here if here.exists() else _HERE, os.W_OK) else Path.home() / ".cache" / "vnftwin"
+    own = _HERE / "__pycache__"
+    root = own if os.access(own if own.exists() else _HERE, os.W_OK) else Path.home() / ".cache" / "vnftwin"
     return root / f"compiled-{digest.hexdigest()[:12]}"
 
 
@@ -82,11 +85,6 @@ def compiled_fused(function: Callable[P, R]) -> Callable[P, R]:
 def inner_fused(function: Callable[P, R]) -> Callable[P, R]:
     """As `inner`, with the freedom of `compiled_fused`."""
     return _compile(function, fastmath=_FUSED, **_INNER)
-
-
-def inner_product(function: Callable[P, R]) -> Callable[P, R]:
-    """As `inner`, for a function that calls numpy's `dot`, which counts references."""
-    return _compile(function, _nrt=True, **_INNER)
 
 
 def _compile(function: Callable[P, R], **options: object) -> Callable[P, R]:
