@@ -88,11 +88,15 @@ def report(arguments: argparse.Namespace) -> int:
     if known := [str(run.path) for run in runs if run.began in twin.known_until]:
         raise InputError(f"the twin was fitted on {', '.join(known)}: report on other journals")
     sequences = [twin.encoder.sequence(r) for run in runs for r in run.recordings]
-    table = scores(twin.encoder, twin.function, sequences)
+    table = scores(twin.encoder, twin.function, sequences, shares=twin.shares)
     if not table:
         raise InputError(f"no run in {', '.join(map(str, arguments.journal))} is long enough to report on")
     if arguments.json:
-        print(json.dumps([{n: getattr(row, n) for n in (*row.__dataclass_fields__, "ratio")} for row in table]))
+        print(
+            json.dumps(
+                [{n: getattr(row, n) for n in (*row.__dataclass_fields__, "ratio", "alone_ratio")} for row in table]
+            )
+        )
     else:
         Console().print(error_table(_title(runs, len(sequences)), table))
     if arguments.plots is not None:

@@ -191,13 +191,15 @@ def _by_mode(modes: Mapping[str, Mapping[str, float | None]]) -> Iterator[Metric
 
 
 def _twin(twin: Mapping[str, Any] | None) -> Iterator[Metric]:
-    """Whether its forecast is used, and why (drift: above 1 it is worse than expecting nothing to change); nothing of
-    this without a learned twin."""
+    """How much of the forecast is its, and why (drift: above 1 it is worse than expecting nothing to change); nothing
+    of this without a learned twin."""
     found = twin or {}
-    trusted = GaugeMetricFamily("vnftwin_twin_trusted", "1: the forecast is the twin's; 0: persistence, for now")
+    trusted = GaugeMetricFamily("vnftwin_twin_trusted", "1: the twin has a share in the forecast; 0: persistence")
     if found.get("learned"):
         trusted.add_metric([], float(found["trusted"]))
     yield trusted
+    share = "how much of the chain's forecast is the twin's, 0 to 1; the rest is persistence"
+    yield _gauges("twin_share", share, "chain", found.get("share", {}))
     for name, text, key in (
         ("error_ratio", "the twin's error one period ahead over that of persistence, running mean", "error_ratio"),
         ("held_out_error_ratio", "the same when it was fitted, on what was held out", "hold_out"),

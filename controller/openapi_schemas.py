@@ -135,7 +135,7 @@ SCHEMAS: dict[str, Schema] = {
     "Topology": _TOPOLOGY,
     "Twin": closed({
         "name": TEXT, **_all(YES_NO, "learned", "trusted"), "slots": COUNT,
-        **_all(table(NUMBER), "error_ratio", "hold_out"),
+        **_all(table(NUMBER), "share", "error_ratio", "hold_out"),
     }),
     "Observed": _OBSERVED,
     "Prediction": closed(_all(MAYBE, *_PREDICTION)),

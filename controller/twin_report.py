@@ -19,13 +19,15 @@ ROLL_SLOTS, DRAWS = 24, 64
 
 
 def error_table(title: str, rows: Sequence[Score]) -> Table:
-    """Mean absolute error of every head at every distance; calibration is the share of truths inside the bands."""
-    table = Table("head", "ahead", "unit", "twin", "persistence", "seasonal", "model", "twin / persistence",
-                  "in 50 % band", "in 90 %", title=title)  # fmt: skip
+    """Mean absolute error of every head at every distance, mixed with persistence as it is used and the twin's alone;
+    calibration is the share of truths inside the bands."""
+    table = Table("head", "ahead", "unit", "twin", "alone", "persistence", "seasonal", "model", "twin / persistence",
+                  "alone /", "in 50 % band", "in 90 %", title=title)  # fmt: skip
     for row in rows:
-        errors = (row.twin, row.persistence, row.seasonal, row.model)
+        errors = (row.twin, row.alone, row.persistence, row.seasonal, row.model)
         table.add_row(
             row.head, str(row.ahead), UNITS[row.head], *(_number(e) for e in errors), _number(row.ratio),
+            _number(row.alone_ratio),
             f"{row.inside_50:.0%}", f"{row.inside_90:.0%}", end_section=row.head == SCORED[-1],
         )  # fmt: skip
     return table

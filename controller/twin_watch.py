@@ -1,8 +1,9 @@
 """The twin of a running controller: its forecast, its drift, and another one in its place, if that is better.
 
 `observe` and `forecast` make it the loop's forecaster; `judge` is called after a decision, so that drift costs no
-decision its time. While a twin foretells traffic worse than persistence, or has not shown yet that it does not, the
-forecast is that of persistence. Every twin it takes has beaten the one before on slots that neither was fitted on.
+decision its time. A twin's forecast is mixed with persistence by how well each has foretold this session
+(`twin.learned.shares`): one that is of no use is not heard. Every twin it takes has beaten the one before on slots that
+neither was fitted on.
 """
 
 from __future__ import annotations
@@ -61,8 +62,7 @@ class TwinWatch:
             self._twin.observe(state)
 
     def forecast(self, horizon: int) -> Forecast:
-        twin = self._twin if self.drift.trusted else None
-        return (twin or self._plain).forecast(horizon)
+        return (self._twin or self._plain).forecast(horizon)
 
     def judge(self) -> None:
         """Compares what the twin would have said with what the newest slot brought."""
@@ -70,12 +70,15 @@ class TwinWatch:
             self.drift.update(self._twin)
 
     def as_json(self) -> dict[str, Any]:
-        """For REST and metrics: errors one slot ahead over persistence's, as running means and when fitted."""
+        """For REST and metrics: by chain how much of the forecast is the twin's, the mean over slots ahead; the twin's
+        errors one slot ahead over persistence's, as running means and when fitted."""
         twin = self._twin.twin if self._twin else None
+        share = self._twin.share.mean(axis=0) if self._twin else ()
         return {
             "name": self.name,
             "learned": twin is not None,
-            "trusted": twin is not None and self.drift.trusted,
+            "trusted": any(share),
+            "share": {chain.id: float(value) for chain, value in zip(self.scenario.chains, share, strict=False)},
             "slots": twin.slots if twin else 0,
             "error_ratio": dict(self.drift.ratios()),
             "hold_out": dict(twin.hold_out) if twin else {},
@@ -92,6 +95,8 @@ class TwinWatch:
             forecaster.observe(state)
             if state.at_s > known_s:
                 drift.update(forecaster)
+            else:
+                forecaster.forget()
         self._twin, self.drift, self.name = forecaster, drift, file
         log.info("twin %s: error %.2f of the one before on %d slots", file, ratio, slots)
         return {"file": file, "error_ratio": ratio, "slots": slots}
@@ -118,9 +123,10 @@ class TwinWatch:
 def overall_error(twin: DigitalTwin, unseen: Sequence[Recording]) -> float:
     """Error one slot ahead over persistence's: the geometric mean over the heads that persistence errs in.
 
-    One wrong head may not hide behind five right ones, so no head counts as better than a tenth. Memory does not count:
-    nothing decides by its forecast, and containers' memory hardly changes, so that persistence is nearly exact.
+    The forecast is mixed as it would have been in these slots. One wrong head may not hide behind five right ones, so
+    no head counts as better than a tenth.
     """
-    table = scores(twin.encoder, twin.function, [twin.encoder.sequence(r) for r in unseen], distances=(1,))
-    counted = [row for row in table if row.head != "server_memory" and row.persistence > 0.0]
+    sequences = [twin.encoder.sequence(r) for r in unseen]
+    table = scores(twin.encoder, twin.function, sequences, distances=(1,), shares=twin.shares)
+    counted = [row for row in table if row.persistence > 0.0]
     return math.exp(sum(math.log(max(row.ratio, 0.1)) for row in counted) / len(counted)) if counted else 1.0

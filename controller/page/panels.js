@@ -55,7 +55,9 @@ function foretold(twin) {
   const heads = Object.entries(twin.error_ratio).filter(([, ratio]) => Number.isFinite(ratio));
   if (!heads.length) return `twin ${name}: not judged yet`;
   const said = heads.map(([head, ratio]) => `${head.replaceAll("_", " ")} ${percent(ratio)}`).join(", ");
-  return `twin ${name}, one period ahead, where foretelling no change is 100 %: ${said}`;
+  const shares = Object.values(twin.share);
+  const heard = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  return `twin ${name}: ${percent(heard)} of the forecast is its; one period ahead, where foretelling no change is 100 %: ${said}`;
 }
 
 /** A row for every chain: where it runs, its traffic, its delay against what it may have. */

@@ -108,6 +108,14 @@ def test_calibration_finds_what_the_file_has_wrong() -> None:
     assert calibrate(SMALL, [record(SMALL)]).background_mbps.max() == 0.0
 
 
+def test_memory_is_calibrated_by_type() -> None:
+    factors = np.where([v.type.name == "monitor" for v in SMALL.vnfs], 0.05, 0.02)
+    truth = replace(Calibration.none(SMALL), memory_mb=factors).apply(SMALL)
+    found = calibrate(SMALL, [record(SMALL, slots=60, truth=truth)])
+    np.testing.assert_allclose(found.memory_mb, factors, atol=0.002)
+    np.testing.assert_allclose(calibrate(SMALL, [record(SMALL)]).memory_mb, 1.0, atol=1e-6)
+
+
 def test_every_head_has_one_loss_and_one_weight(recording: Recording) -> None:
     sequence = Encoder(SMALL, Calibration.none(SMALL)).sequence(recording)
     losses = Fitter(QUICK, seed=1).fit([[sequence]], steps=1, rng=np.random.default_rng(0))

@@ -56,7 +56,10 @@ STATE: dict[str, Any] = {
     "migrations_by_status": {"done": 3, "rolled_back": 0}, "refusals": {"cooldown": 4},
     "messages_refused": {"TABLE_FULL": 2}, "answers_late": {"core1": 1},
     "confirmations": {"confirmed": 5, "unconfirmed": 1},
-    "twin": {"learned": True, "trusted": False, "error_ratio": {"delay": 0.7}, "hold_out": {"delay": 0.6}},
+    "twin": {
+        "learned": True, "trusted": False, "share": {"web1": 0.25}, "error_ratio": {"delay": 0.7},
+        "hold_out": {"delay": 0.6},
+    },
     "oldest_reading_s": {"chain_delay": 0.5, "link_delay": None},
 }  # fmt: skip
 
@@ -101,6 +104,7 @@ def test_counters_and_labels(scraped: dict[str, Any]) -> None:
     assert _value(scraped["vnftwin_twin_error_ratio"], head="delay") == 0.7
     assert _value(scraped["vnftwin_twin_held_out_error_ratio"], head="delay") == 0.6
     assert _value(scraped["vnftwin_twin_trusted"]) == 0.0
+    assert _value(scraped["vnftwin_twin_share"], chain="web1") == 0.25
     assert _value(scraped["vnftwin_answers_late"], switch="core1") == 1
     assert _value(scraped["vnftwin_chain_probes_lost"], chain="web1") == 1
     assert _value(scraped["vnftwin_mode"], mode="advise") == 1

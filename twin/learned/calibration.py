@@ -20,6 +20,7 @@ from twin.state import FloatArray
 from twin.tables import tables
 
 LEAST, MOST = 0.1, 10.0  # a factor beyond these is a broken meter, not a network
+LEAST_MEMORY = 0.002  # files state what a VNF may use; a process that waits for packets needs less than a megabyte
 _RIDGE = 1e-2  # weight of the file's number, in squared relative errors
 _DELAY_RIDGE = 2e-4  # the same for delays, of which processing may be a hundredth
 _BACKGROUND = 0.02  # of the bandwidth: measured load above ours that is less than this is noise
@@ -36,12 +37,13 @@ class Calibration:
     idle_w: FloatArray  # [S]
     dynamic_w: FloatArray  # [S] of peak - idle
     background_mbps: FloatArray  # [2L]
+    memory_mb: FloatArray  # [V]
 
     @staticmethod
     def none(scenario: Scenario) -> Calibration:
         """The file as it stands."""
         vnfs, servers = np.ones(len(scenario.vnfs)), np.ones(len(scenario.servers))
-        return Calibration(vnfs, vnfs, vnfs, servers, servers, servers, np.zeros(2 * len(scenario.links)))
+        return Calibration(vnfs, vnfs, vnfs, servers, servers, servers, np.zeros(2 * len(scenario.links)), vnfs)
 
     def apply(self, scenario: Scenario) -> Scenario:
         """The scenario with these numbers: same objects, so that it can be the `truth` of a simulator."""
@@ -58,6 +60,7 @@ class Calibration:
             asked,
             cpu_base=asked.cpu_base * float(self.cpu_base[v]),
             cpu_per_mbps=asked.cpu_per_mbps * float(self.cpu_per_mbps[v]),
+            memory_mb=asked.memory_mb * float(self.memory_mb[v]),
             service_ms=asked.service_ms * float(self.service_ms[v]),
         )
         return replace(vnf, type=asked)
@@ -81,14 +84,14 @@ def calibrate(scenario: Scenario, recordings: Sequence[Recording]) -> Calibratio
     base, slope = _cpu(scenario, recordings)
     found = replace(Calibration.none(scenario), cpu_base=base, cpu_per_mbps=slope)
     sleep, idle, dynamic = _power(scenario, found, recordings)
-    found = replace(found, sleep_w=sleep, idle_w=idle, dynamic_w=dynamic)
+    found = replace(found, sleep_w=sleep, idle_w=idle, dynamic_w=dynamic, memory_mb=_memory(scenario, recordings))
     found = replace(found, background_mbps=_background(scenario, found, recordings))
     return replace(found, service_ms=_service(scenario, found, recordings))
 
 
-def _near_one(columns: FloatArray, target: FloatArray, *, strength: float = _RIDGE) -> FloatArray:
+def _near_one(columns: FloatArray, target: FloatArray, *, strength: float = _RIDGE, least: float = LEAST) -> FloatArray:
     """Factors near 1; columns and target are relative (errors of equal weight)."""
-    return np.clip(ridge(columns, target, around=np.ones(columns.shape[1]), strength=strength), LEAST, MOST)
+    return np.clip(ridge(columns, target, around=np.ones(columns.shape[1]), strength=strength), least, MOST)
 
 
 def _cpu(scenario: Scenario, recordings: Sequence[Recording]) -> tuple[FloatArray, FloatArray]:
@@ -119,6 +122,24 @@ def _power(
                    awake[:, s] * cpu[:, s] * (t.peak_w[s] - t.idle_w[s])]  # fmt: skip
         factors[:, s] = _near_one(np.stack(columns, axis=1) / scale, power[:, s] / scale)
     return factors[0], factors[1], factors[2]
+
+
+def _memory(scenario: Scenario, recordings: Sequence[Recording]) -> FloatArray:
+    """Factors on memory [V], of each type, from that of the servers, relative to what they would hold by the file."""
+    names = sorted({v.type.name for v in scenario.vnfs})
+    kinds = np.array([names.index(v.type.name) for v in scenario.vnfs])
+    of_type = np.zeros((len(kinds), len(names)))
+    of_type[np.arange(len(kinds)), kinds] = tables(scenario).vnf_memory_mb
+    rows, targets = [], []
+    for r in recordings:
+        on = r.hosts[:, None, :] == np.arange(len(scenario.servers))[None, :, None]  # [T, S, V]
+        held = on @ of_type
+        total = held.sum(axis=2)
+        hosting = total > 0.0
+        rows.append(held[hosting] / total[hosting][:, None])
+        targets.append(r.memory_mb[hosting] / total[hosting])
+    result: FloatArray = _near_one(np.concatenate(rows), np.concatenate(targets), least=LEAST_MEMORY)[kinds]
+    return result
 
 
 def _background(scenario: Scenario, found: Calibration, recordings: Sequence[Recording]) -> FloatArray:

@@ -7,8 +7,8 @@ box is ours (docs/twin.md).
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +46,8 @@ class Counterfactual:
 
 @dataclass(frozen=True, eq=False)
 class DigitalTwin:
-    """`hold_out` is, by head, the error one slot ahead over persistence's on slots that fitting did not see.
+    """`hold_out` is, by head, the error one slot ahead over persistence's on slots that fitting did not see, `shares`
+    [HORIZON] what was best there to take of the twin, by slots ahead (`twin.learned.shares`).
 
     `slots` is how many slots it was fitted on, `runs` of how many recordings, `known_until` the newest moment that it
     knows of each journal (by the time the journal began). `vae` holds `twin.learned.vae`, where one was fitted.
@@ -59,6 +60,7 @@ class DigitalTwin:
     slots: int = 0
     runs: int = 0
     hold_out: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, Sequence[float]] = field(default_factory=dict)
     known_until: Mapping[str, float] = field(default_factory=dict)
     vae: Mapping[str, FloatTensor] = field(default_factory=dict)
 
@@ -70,6 +72,11 @@ class DigitalTwin:
     def believed(self) -> Scenario:
         """The scenario with calibrated numbers: the `truth` of a simulator that is to be like the real network."""
         return self.encoder.calibrated
+
+    def share(self, head: str, ahead: int) -> float:
+        """How much of the forecast of a head is to be the twin's before anything was foretold; 0 where nobody knows."""
+        found = self.shares.get(head, ())
+        return found[ahead - 1] if ahead <= len(found) else 0.0
 
     def sample_traffic(self, history_mbps: FloatArray, *, n: int, horizon: int, rng: np.random.Generator) -> FloatArray:
         """`n` draws [n, horizon, C] of the traffic that follows `history_mbps` [W, C] or [n, W, C]; NaN: not read."""
@@ -137,6 +144,7 @@ class DigitalTwin:
                 "slots": self.slots,
                 "runs": self.runs,
                 "hold_out": dict(self.hold_out),
+                "shares": {head: list(values) for head, values in self.shares.items()},
                 "known_until": dict(self.known_until),
                 "objects": _objects(self.scenario),
             },
@@ -150,8 +158,9 @@ class DigitalTwin:
     def load(path: Path, scenario: Scenario) -> DigitalTwin:
         """A saved twin for a scenario. InputError where the file is missing, damaged, or of another kind or schema.
 
-        The networks fit any scenario. Calibration belongs to the network it was found on: for another one the scenario
-        file counts as it stands.
+        The networks fit any scenario. Calibration and shares belong to the network they were found on: for another one
+        the scenario file counts as it stands, and the twin begins with a share of 0. A number that an older file has no
+        calibration for stays as the scenario says.
         """
         found = load_checkpoint(path, kind=KIND, schema_hash=TWIN_SCHEMA)
         details, vae = found.details, {k.removeprefix("vae."): v for k, v in found.tensors.items() if k[:4] == "vae."}
@@ -160,8 +169,9 @@ class DigitalTwin:
         same = details.get("objects") == _objects(scenario)
         calibration = Calibration.none(scenario)
         if same:
-            stored = {f.name: found.scalers[f"calibration.{f.name}"].astype(np.float64) for f in _FACTORS}
-            calibration = Calibration(**stored)
+            stored = {f.name: found.scalers.get(f"calibration.{f.name}") for f in _FACTORS}
+            known = {name: value.astype(np.float64) for name, value in stored.items() if value is not None}
+            calibration = replace(calibration, **known)
         function = TwinFunction(weights, scalers)
         _refuse_other_shapes(path, function)
         return DigitalTwin(
@@ -172,6 +182,7 @@ class DigitalTwin:
             slots=int(str(details.get("slots", 0))),
             runs=int(str(details.get("runs", 0))),
             hold_out=_numbers(details.get("hold_out")),
+            shares=_rows(details.get("shares")) if same and found.scenario == scenario.name else {},
             known_until=_numbers(details.get("known_until")),
             vae=vae if same else {},
         )
@@ -179,6 +190,11 @@ class DigitalTwin:
 
 def _numbers(found: object) -> dict[str, float]:
     return {str(key): float(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _rows(found: object) -> dict[str, tuple[float, ...]]:
+    rows = found.items() if isinstance(found, dict) else ()
+    return {str(key): tuple(float(v) for v in values) for key, values in rows if isinstance(values, list)}
 
 
 _FACTORS = fields(Calibration)

@@ -15,7 +15,7 @@ from twin.learned.function import TwinFunction
 from twin.learned.inputs import HORIZON, Encoder
 from twin.learned.inputs import Sequence as Seen
 from twin.learned.recording import Recording
-from twin.learned.scoring import BURN_IN, scores, spread_factors
+from twin.learned.scoring import BURN_IN, found_shares, scores, spread_factors
 from twin.learned.vae import fit_vae
 from twin.scenario import Scenario
 
@@ -50,7 +50,8 @@ class TwinLearner:
         encoder = Encoder(self.scenario, calibration)
         sequences = [encoder.sequence(r) for r in fitted]
         self.losses = self._fitter.fit([sequences], steps=steps, rng=rng, progress=progress)
-        function, ratios = appraised(encoder, self._fitter.function(), [encoder.sequence(r) for r in held_out])
+        unseen = [encoder.sequence(r) for r in held_out]
+        function, ratios = appraised(encoder, self._fitter.function(), unseen)
         vae = fit_vae(encoder, sequences, seed=self.seed, rng=rng, steps=generator_steps) if generator_steps else {}
         return DigitalTwin(
             scenario=self.scenario,
@@ -60,6 +61,7 @@ class TwinLearner:
             slots=sum(map(len, fitted)),
             runs=len(recordings),
             hold_out=ratios,
+            shares=found_shares(encoder, function, unseen),
             vae=vae,
         )
 
@@ -85,7 +87,7 @@ def split(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Record
 def appraised(
     encoder: Encoder, function: TwinFunction, held_out: Sequence[Seen]
 ) -> tuple[TwinFunction, dict[str, float]]:
-    """The function with spreads calibrated on held-out slots, and its error over persistence's there, by head."""
+    """The function with spreads calibrated on held-out slots, and its own error over persistence's there, by head."""
     spreads = spread_factors(encoder, function, held_out)
     function = replace(function, scalers={**function.scalers, **spreads})
-    return function, {row.head: row.ratio for row in scores(encoder, function, held_out, distances=(1,))}
+    return function, {row.head: row.alone_ratio for row in scores(encoder, function, held_out, distances=(1,))}

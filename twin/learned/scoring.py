@@ -1,15 +1,17 @@
 """How well a twin predicts: every head 1..HORIZON slots ahead on whole recordings, beside what it has to beat.
 
 From each slot the twin knows what was seen until then and which moves follow, as a roll-out does; it does not know the
-traffic, nor where users go. Baselines: *persistence* (the newest reading), *seasonal* (the reading one day before, by
-the day in the scenario file), *model* (the cost model of the file under persistent traffic, with the same knowledge of
-the moves). Source: ours (docs/twin.md, "Figures").
+traffic, nor where users go. What is scored is the forecast as it is used, mixed with persistence by what was foretold
+so far of the same recording (`twin.learned.shares`), and the twin alone. Baselines: *persistence* (the newest reading),
+*seasonal* (the reading one day before, by the day in the scenario file), *model* (the cost model of the file under
+persistent traffic, with the same knowledge of the moves). Source: ours (docs/twin.md, "Figures").
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from twin.learned.calibration import filled
 from twin.learned.function import FloatTensor, Spread, TwinFunction
 from twin.learned.inputs import CORRECTED, HORIZON, Encoder, expected_awake
 from twin.learned.inputs import Sequence as Seen
+from twin.learned.shares import Shares, mixed
 from twin.scenario import DiurnalTraffic, Scenario
 from twin.state import BoolArray, FloatArray
 
@@ -31,7 +34,7 @@ BURN_IN = 8  # slots before a recording is predicted: the twin must have seen so
 class Predicted:
     """One head, `ahead` slots from every slot that has one: all [T, N] in the head's unit; NaN in `observed`: not read.
 
-    `std` is the twin's predicted spread.
+    `twin` is the twin alone, `std` its predicted spread.
     """
 
     observed: FloatArray
@@ -151,12 +154,14 @@ def _seasonal(values: FloatArray, season: int, ahead: int) -> FloatArray:
 class Score:
     """Mean absolute errors of one head at one distance, and how often the truth lay in the twin's 50 and 90 % bands.
 
-    `seasonal` is over the slots that have a season before them, nan where none has; `count` readings were predicted.
+    `twin` is mixed with persistence, `alone` is not, nor are the bands. `seasonal` is over the slots that have a season
+    before them, nan where none has; `count` readings were predicted.
     """
 
     head: str
     ahead: int
     twin: float
+    alone: float
     persistence: float
     seasonal: float
     model: float
@@ -166,26 +171,38 @@ class Score:
 
     @property
     def ratio(self) -> float:
-        """The twin's error over persistence's: 1 where neither errs, inf where only the twin does."""
-        if self.persistence > 0.0:
-            return self.twin / self.persistence
-        return 1.0 if self.twin <= 0.0 else float("inf")
+        """The forecast's error over persistence's: 1 where neither errs, inf where only the forecast does."""
+        return _over(self.twin, self.persistence)
+
+    @property
+    def alone_ratio(self) -> float:
+        """The same of the twin alone."""
+        return _over(self.alone, self.persistence)
+
+
+def _over(error: float, persistence: float) -> float:
+    if persistence > 0.0:
+        return error / persistence
+    return 1.0 if error <= 0.0 else float("inf")
 
 
 LAPLACE_50, LAPLACE_90 = 0.490, 1.628  # half widths of a Laplace distribution's bands in standard deviations
 
 
-def score(head: str, ahead: int, predictions: Sequence[Predicted]) -> Score:
-    """One row of the report from the predictions of several recordings."""
+def score(head: str, ahead: int, predictions: Sequence[Predicted], *, prior: float = 0.0) -> Score:
+    """One row of the report from the predictions of several recordings; each begins with a share of `prior`."""
     p = {name: np.concatenate([getattr(x, name)[BURN_IN:].ravel() for x in predictions])
          for name in Predicted.__dataclass_fields__}  # fmt: skip
+    p["used"] = np.concatenate([used(x, ahead, prior=prior)[BURN_IN:].ravel() for x in predictions])
     known = np.isfinite(p["observed"])
-    error = {name: np.abs(p[name] - p["observed"])[known] for name in ("twin", "persistence", "seasonal", "model")}
+    error = {name: np.abs(p[name] - p["observed"])[known]
+             for name in ("used", "twin", "persistence", "seasonal", "model")}  # fmt: skip
     std, seasoned = p["std"][known], np.isfinite(error["seasonal"])
     return Score(
         head=head,
         ahead=ahead,
-        twin=_mean(error["twin"]),
+        twin=_mean(error["used"]),
+        alone=_mean(error["twin"]),
         persistence=_mean(error["persistence"]),
         seasonal=_mean(error["seasonal"][seasoned]),
         model=_mean(error["model"]),
@@ -195,15 +212,45 @@ def score(head: str, ahead: int, predictions: Sequence[Predicted]) -> Score:
     )
 
 
+def used(p: Predicted, ahead: int, *, prior: float) -> FloatArray:
+    """What would have been forecast [T, N] in each slot, by a share that knows no more than that slot did."""
+    shares, result = Shares(prior), np.empty_like(p.twin)
+    for row in range(len(result)):
+        if row >= ahead:
+            then = row - ahead
+            shares.update(p.persistence[then], p.twin[then], p.observed[then])
+        result[row] = mixed(shares.of(result.shape[1]), p.persistence[row], p.twin[row])
+    return result
+
+
+def found_shares(encoder: Encoder, function: TwinFunction, sequences: Sequence[Seen]) -> dict[str, list[float]]:
+    """By head the shares [HORIZON] that would have been best on recordings that the function was not fitted on."""
+    long = [s for s in sequences if len(s) > BURN_IN + HORIZON]
+    found: dict[str, list[float]] = {head: [] for head in SCORED}
+    for ahead in range(1, HORIZON + 1):
+        predictions = [predict(encoder, function, s, ahead=ahead) for s in long]
+        for head in SCORED:
+            shares = Shares(0.0, memory=1.0)
+            for p in (predicted[head] for predicted in predictions):
+                for row in range(BURN_IN, len(p.twin)):
+                    shares.update(p.persistence[row], p.twin[row], p.observed[row])
+            found[head].append(shares.together)
+    return found
+
+
 def scores(
-    encoder: Encoder, function: TwinFunction, sequences: Sequence[Seen], *, distances: Sequence[int] = (1, 2, 3, 4)
-) -> list[Score]:
-    """Every head at every distance over the recordings that are long enough."""
+    encoder: Encoder, function: TwinFunction, sequences: Sequence[Seen], *,
+    distances: Sequence[int] = (1, 2, 3, 4), shares: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> list[Score]:  # fmt: skip
+    """Every head at every distance over the recordings that are long enough. Each begins with these `shares`, by head
+    and distance; with none where nothing is said."""
     long = [s for s in sequences if len(s) > BURN_IN + max(distances)]
     table = []
     for ahead in distances:
         predictions = [predict(encoder, function, s, ahead=ahead) for s in long]
-        table += [score(head, ahead, [p[head] for p in predictions]) for head in SCORED if predictions]
+        for head in SCORED if predictions else ():
+            prior = shares[head][ahead - 1] if head in shares else 0.0
+            table.append(score(head, ahead, [p[head] for p in predictions], prior=prior))
     return table
 
 

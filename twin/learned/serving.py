@@ -1,6 +1,8 @@
 """`TwinForecaster`: a twin at work on a live network. No torch, one step of the LSTM per control period.
 
-`Drift` says how much longer its forecasts can be trusted: its errors beside persistence's, head by head.
+What it forecasts is mixed with persistence, chain by chain and slot by slot ahead, by how well each has foretold this
+session (`twin.learned.shares`). `Drift` says how much longer the twin is of use: its errors beside persistence's, head
+by head.
 """
 
 from __future__ import annotations
@@ -15,58 +17,84 @@ import numpy as np
 from twin.forecast import Forecast, Forecaster, PersistenceForecaster, SmoothedForecaster
 from twin.learned.digital_twin import DigitalTwin
 from twin.learned.function import FloatTensor, Hidden
-from twin.learned.inputs import HORIZON, chain_moved, expected_awake
+from twin.learned.inputs import HORIZON, LEVEL_LIMIT, chain_moved, expected_awake
 from twin.learned.recording import GAP, Recording, record
 from twin.learned.scoring import SCORED, Situation, corrected, foretold
+from twin.learned.shares import Shares, mixed
 from twin.scenario import Scenario
 from twin.state import FloatArray, NetworkState
 
-KEPT = 720  # states, to compare another twin on
 _MEMORY = 0.97  # of the running means of errors: about the last 30 slots
-TRIED = 12  # slots over which a twin shows itself before its forecast is used
 _SHIPPED = Path(__file__).resolve().parent / "twins"
 PERSISTENCE, SMOOTHED = "persistence", "smoothed"  # forecasters that learn nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What was known after one slot: `seen` of length 1, `levels` [C], `hidden` [M, C, H]."""
+    """What was known after one slot: `seen` of length 1, `levels` [C], `hidden` [M, C, H]; and what follows by it.
+
+    `twin_mbps` and `spread_mbps` [HORIZON, C] are the twin's alone, `last_mbps` [C] is persistence's.
+    """
 
     seen: Recording
     levels: FloatArray
     hidden: FloatTensor
+    twin_mbps: FloatArray
+    spread_mbps: FloatArray
+    last_mbps: FloatArray
 
 
 class TwinForecaster:
-    """Implements `twin.forecast.Forecaster`. A gap in time makes it begin anew."""
+    """Implements `twin.forecast.Forecaster`. A gap in time makes it begin anew; its shares stay."""
 
     def __init__(self, twin: DigitalTwin, *, name: str = "twin") -> None:
         self.twin, self.name = twin, name
-        self.states: deque[NetworkState] = deque(maxlen=KEPT)
-        self.before: Moment | None = None
-        self.now: Moment | None = None
+        self.forget()
+        self._moments: deque[Moment] = deque(maxlen=HORIZON + 1)  # oldest first, without a gap
+        self._at_s = -np.inf
         self._state: Hidden | None = None
 
+    @property
+    def now(self) -> Moment | None:
+        return self._moments[-1] if self._moments else None
+
+    @property
+    def before(self) -> Moment | None:
+        return self._moments[-2] if len(self._moments) > 1 else None
+
+    def forget(self) -> None:
+        """Back to the shares it came with: slots that it was fitted on say nothing of how well it foretells."""
+        self.shares = [Shares(self.twin.share("traffic", ahead)) for ahead in range(1, HORIZON + 1)]
+
+    @property
+    def share(self) -> FloatArray:
+        """How much of the forecast is the twin's, [HORIZON, C] from 0 to 1."""
+        return np.stack([shares.of(len(self.twin.scenario.chains)) for shares in self.shares])
+
     def observe(self, state: NetworkState) -> None:
-        """One step of the LSTM; the same moment again changes nothing."""
-        if self.states and state.at_s == self.states[-1].at_s:
+        """One step of the LSTM, and a look at what was foretold of this slot; the same moment again changes nothing."""
+        if state.at_s == self._at_s:
             return
-        if self.states and state.at_s - self.states[-1].at_s > GAP * self.twin.scenario.period_s:
-            self.now = self._state = None
-        self.states.append(state)
-        self.before, self.now = self.now, self._step(record(self.twin.scenario, [state]))
+        if state.at_s - self._at_s > GAP * self.twin.scenario.period_s:
+            self._moments.clear()
+            self._state = None
+        self._at_s = state.at_s
+        now = self._step(record(self.twin.scenario, [state]), state.offered_mbps)
+        for ahead, then in enumerate(reversed(self._moments), start=1):
+            if ahead <= HORIZON:
+                self.shares[ahead - 1].update(then.last_mbps, then.twin_mbps[ahead - 1], now.seen.offered_mbps[0])
+        self._moments.append(now)
 
     def forecast(self, horizon: int) -> Forecast:
         """RuntimeError before the first `observe`. Slots beyond the twin's horizon are as its last."""
-        if self.now is None:
+        if (now := self.now) is None:
             raise RuntimeError("forecast asked for before any state was observed")
-        twin, ahead = self.twin, [min(k, HORIZON) for k in range(1, horizon + 1)]
-        spread = twin.function.calibrated("traffic_ahead", twin.function.ahead(self.now.hidden))
-        rows = np.array(ahead) - 1
-        offered = twin.encoder.offered(np.clip(self.now.levels + spread.middle.T[rows], -4.0, 4.0))
-        return Forecast(offered, offered * spread.scale.T[rows], self.name)
+        rows = np.minimum(np.arange(horizon), HORIZON - 1)
+        share = self.share[rows]
+        offered = mixed(share, now.last_mbps, now.twin_mbps[rows])
+        return Forecast(offered, share * now.spread_mbps[rows], self.name if share.any() else PERSISTENCE)
 
-    def _step(self, seen: Recording) -> Moment:
+    def _step(self, seen: Recording, last_mbps: FloatArray) -> Moment:
         encoder, function, last = self.twin.encoder, self.twin.function, self.now
         levels = encoder.levels(seen.offered_mbps)[0]
         levels = np.where(np.isfinite(levels), levels, 0.0 if last is None else last.levels)
@@ -76,14 +104,15 @@ class TwinForecaster:
         inputs = encoder.inputs(seen, levels[None], modelled, moved)[0]
         inputs[:, 1] = 0.0 if last is None else levels - last.levels
         self._state = function.step(inputs.astype(np.float32), self._state or function.start(len(levels)))
-        return Moment(seen, levels, self._state.h)
+        spread = function.calibrated("traffic_ahead", function.ahead(self._state.h))
+        twin_mbps = encoder.offered(np.clip(levels + spread.middle.T, -LEVEL_LIMIT, LEVEL_LIMIT))
+        return Moment(seen, levels, self._state.h, twin_mbps, twin_mbps * spread.scale.T, last_mbps)
 
 
 class Drift:
-    """Running means of the errors one slot ahead, of the twin and of persistence, by head."""
+    """Running means of the errors one slot ahead, of the twin alone and of persistence, by head."""
 
     def __init__(self) -> None:
-        self.slots = 0  # judged
         self._twin: dict[str, float] = {}
         self._persistence: dict[str, float] = {}
 
@@ -93,7 +122,6 @@ class Drift:
         if before is None or now is None:
             return
         said, observed, last = one_ahead(forecaster.twin, before, now), _heads(now.seen), _heads(before.seen)
-        self.slots += 1
         for head in SCORED:
             known = np.isfinite(observed[head]) & np.isfinite(last[head])
             if known.any():
@@ -105,11 +133,6 @@ class Drift:
         persistence's are left out."""
         return {head: error / self._persistence[head] for head, error in self._twin.items()
                 if self._persistence[head] > 0.0}  # fmt: skip
-
-    @property
-    def trusted(self) -> bool:
-        """The forecast, which is of traffic, has been better than persistence over enough slots."""
-        return self.slots >= TRIED and self.ratios().get("traffic", 1.0) < 1.0
 
     @staticmethod
     def _blend(means: dict[str, float], head: str, errors: FloatArray) -> None:
