@@ -29,10 +29,11 @@ from twin.state import StateBuilder
 
 HORIZON = 4
 BATCH, SLOTS = 256, 40
+LARGE_BATCH, LARGE_SLOTS = 1024, 10
 SEEN_BATCH, SEEN_SLOTS = 64, 10
 CALLS = 50
-PHYSICS, SEEN, TRAINING, PRODUCTS, SHARE = (
-    "simulator, without features", "simulator, with mask and features", "training",
+PHYSICS, PHYSICS_LARGE, SEEN, TRAINING, PRODUCTS, SHARE = (
+    "simulator, without features", "the same, 1,024 instances instead of 256", "simulator, with mask and features", "training",
     "matrix products of training alone", "training, of what products and simulator allow",
 )  # fmt: skip
 
@@ -50,10 +51,12 @@ class Figure:
 def figures(scenario: Scenario) -> list[Figure]:
     """What is measured of a scenario's network."""
     physics = steps(scenario, batch=BATCH, slots=SLOTS, features=False)
+    large = steps(scenario, batch=LARGE_BATCH, slots=LARGE_SLOTS, features=False)
     seen = steps(scenario, batch=SEEN_BATCH, slots=SEEN_SLOTS, features=True)
     bare, learnt = many(products(scenario, hidden=A2CConfig().hidden), CALLS), rounds(scenario)
     return [
         Figure(PHYSICS, "steps/CPU-s", physics, lambda s: BATCH * SLOTS / s),
+        Figure(PHYSICS_LARGE, "steps/CPU-s", large, lambda s: LARGE_BATCH * LARGE_SLOTS / s),
         Figure(SEEN, "steps/CPU-s", seen, lambda s: SEEN_BATCH * SEEN_SLOTS / s),
         Figure(TRAINING, "steps/CPU-s", learnt, lambda s: A2CConfig().batch * A2CConfig().n_steps / s),
         Figure(PRODUCTS, "steps/CPU-s", bare, lambda s: CALLS / s),

@@ -22,14 +22,12 @@ from twin.costs import KNEE, UNREACHABLE_MS
 from twin.kernels import route_ms
 from twin.model import Model
 from twin.passer_kernels import stop
+from twin.quad_kernels import QUAD, Quad, load, quad, spread, store
 from twin.state import FloatArray, IntArray
 
 FIRST, NOW = 0, 1  # of an instance's placements: the never-move reference, the present one
 OLD, JUDGED, NEW, NEVER = 0, 1, 2, 3  # lanes: before the move, after it under the traffic seen, after it; reference
-_LANES = 4
 _SLOPE = 1.0 / (1.0 - KNEE) ** 2
-
-Four = tuple[float, float, float, float]
 
 
 class Ways(NamedTuple):
@@ -55,9 +53,9 @@ class Lanes(NamedTuple):
     all_unit_ms: FloatArray  # [4R] scale · slowdown at this load,
     all_awake_w: FloatArray  # [4S] what a server draws that is awake,
     load: FloatArray  # [R, 4] the same as rows
-    unit_ms: FloatArray  # [R, 4]
     awake_w: FloatArray  # [S, 4]
-    delay_ms: FloatArray  # [C, 4] and E2E delay, `UNREACHABLE_MS` at most
+    delay_ms: FloatArray  # [C + 1, 4] and the chains' E2E delay, `UNREACHABLE_MS` at most
+    all_delay_ms: FloatArray  # [4C + 4]
     share: FloatArray  # [C] each chain's part of all traffic
 
 
@@ -74,20 +72,21 @@ def new_ways(m: Model, *shape: int) -> Ways:
 
 
 def new_lanes(m: Model) -> Lanes:
-    resources, servers, chains = _LANES * len(m.resources), _LANES * len(m.servers), len(m.chains)
-    load, unit_ms, awake_w = np.zeros(resources), np.zeros(resources), np.zeros(servers)
+    resources, servers, chains = QUAD * len(m.resources), QUAD * len(m.servers), len(m.chains)
+    load_mbps, unit_ms, awake_w = np.zeros(resources), np.zeros(resources), np.zeros(servers)
+    delay_ms = np.zeros(QUAD * (chains + 1))
     return Lanes(
         scale=np.zeros(resources),
         per_load=np.zeros(resources),
         idle_w=np.zeros(servers),
         span_w=np.zeros(servers),
-        all_load=load,
+        all_load=load_mbps,
         all_unit_ms=unit_ms,
         all_awake_w=awake_w,
-        load=load.reshape(-1, _LANES),
-        unit_ms=unit_ms.reshape(-1, _LANES),
-        awake_w=awake_w.reshape(-1, _LANES),
-        delay_ms=np.zeros((chains, _LANES)),
+        load=load_mbps.reshape(-1, QUAD),
+        awake_w=awake_w.reshape(-1, QUAD),
+        delay_ms=delay_ms.reshape(-1, QUAD),
+        all_delay_ms=delay_ms,
         share=np.zeros(chains),
     )
 
@@ -96,10 +95,10 @@ def new_lanes(m: Model) -> Lanes:
 def lay_out(m: Model, lanes: Lanes) -> None:
     """What the model says of resources and servers."""
     for i in range(len(lanes.scale)):
-        lanes.scale[i] = m.resources[i // _LANES].scale
-        lanes.per_load[i] = 1.0 / m.resources[i // _LANES].capacity
+        lanes.scale[i] = m.resources[i // QUAD].scale
+        lanes.per_load[i] = 1.0 / m.resources[i // QUAD].capacity
     for i in range(len(lanes.idle_w)):
-        server = m.servers[i // _LANES]
+        server = m.servers[i // QUAD]
         lanes.idle_w[i] = server.idle_w
         lanes.span_w[i] = server.peak_w - server.idle_w
 
@@ -186,11 +185,16 @@ def measure_four(m: Model, course: Course, lanes: Lanes) -> None:
         used = lanes.all_load[i] * lanes.per_load[i]
         below = used if used < KNEE else KNEE
         lanes.all_unit_ms[i] = lanes.scale[i] * (1.0 / (1.0 - below) + (used - below) * _SLOPE)
+    first, last = QUAD * m.cpu, QUAD * m.cpu + len(lanes.all_awake_w)
+    cores, per_core = lanes.all_load[first:last], lanes.per_load[first:last]
     for i in range(len(lanes.all_awake_w)):
-        used = lanes.all_load[_LANES * m.cpu + i] * lanes.per_load[_LANES * m.cpu + i]
+        used = cores[i] * per_core[i]
         lanes.all_awake_w[i] = lanes.idle_w[i] + lanes.span_w[i] * (used if used < 1.0 else 1.0)
     for c in range(len(m.chains)):
         _delay_lanes(m, course, lanes, c, c == moved)
+    for i in range(len(lanes.all_delay_ms)):
+        delay_ms = lanes.all_delay_ms[i]
+        lanes.all_delay_ms[i] = delay_ms if delay_ms < UNREACHABLE_MS else UNREACHABLE_MS
 
 
 @inner
@@ -199,73 +203,52 @@ def _load_lanes(m: Model, course: Course, lanes: Lanes, c: int, moves: bool) -> 
     now, seen, hosts = course.offered_mbps[c], course.seen_mbps[c], course.hosts
     if moves:
         host = hosts[course.vnf]
-        _load(m, course.ways, c, c, hosts, lanes, (now, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0))
+        _load(m, course.ways, c, c, hosts, lanes, quad(now, 0.0, 0.0, 0.0), quad(1.0, 0.0, 0.0, 0.0))
         hosts[course.vnf] = course.server
-        _load(m, course.tried, 0, c, hosts, lanes, (0.0, seen, now, 0.0), (0.0, 1.0, 1.0, 0.0))
+        _load(m, course.tried, 0, c, hosts, lanes, quad(0.0, seen, now, 0.0), quad(0.0, 1.0, 1.0, 0.0))
         hosts[course.vnf] = host
     else:
-        _load(m, course.ways, c, c, hosts, lanes, (now, seen, now, 0.0), (1.0, 1.0, 1.0, 0.0))
-    _load(m, course.first, c, c, course.first_hosts, lanes, (0.0, 0.0, 0.0, now), (0.0, 0.0, 0.0, 1.0))
+        _load(m, course.ways, c, c, hosts, lanes, quad(now, seen, now, 0.0), quad(1.0, 1.0, 1.0, 0.0))
+    _load(m, course.first, c, c, course.first_hosts, lanes, quad(0.0, 0.0, 0.0, now), quad(0.0, 0.0, 0.0, 1.0))
 
 
 @inner
-def _load(m: Model, ways: Ways, row: int, c: int, hosts: IntArray, lanes: Lanes, mbps: Four, there: Four) -> None:
-    passed = ways.passed[row]
+def _load(m: Model, ways: Ways, row: int, c: int, hosts: IntArray, lanes: Lanes, mbps: Quad, there: Quad) -> None:
+    """Adds what chain c asks of resources, by lane: `there` is 1 in the lanes that it is in."""
+    passed, all_load = ways.passed[row], lanes.all_load
     for k in range(ways.length[row]):
-        _add(lanes.load, passed[k], mbps[0], mbps[1], mbps[2], mbps[3])
+        at = QUAD * np.int64(passed[k])
+        store(all_load, at, load(all_load, at) + mbps)
     for v in range(m.chains[c].first, m.chains[c].last):
-        base, per = m.vnfs[v].cpu_base, m.vnfs[v].cpu_per_mbps
-        _add(
-            lanes.load,
-            np.uint32(m.cpu + hosts[v]),
-            there[0] * base + per * mbps[0],
-            there[1] * base + per * mbps[1],
-            there[2] * base + per * mbps[2],
-            there[3] * base + per * mbps[3],
-        )
-
-
-@inner
-def _add(load: FloatArray, i: np.uint32, a: float, b: float, c: float, d: float) -> None:
-    """Adds to the lanes of resource i; its number is unsigned, so that nothing asks whether it counts from the end."""
-    load[i, 0] += a
-    load[i, 1] += b
-    load[i, 2] += c
-    load[i, 3] += d
+        at, vnf = QUAD * (m.cpu + hosts[v]), m.vnfs[v]
+        cores = spread(vnf.cpu_base) * there + spread(vnf.cpu_per_mbps) * mbps
+        store(all_load, at, load(all_load, at) + cores)
 
 
 @inner
 def _delay_lanes(m: Model, course: Course, lanes: Lanes, c: int, moves: bool) -> None:
-    hosts, out = course.hosts, lanes.delay_ms[c]
-    out[0], out[1], out[2], out[3] = _delay(m, course.ways, c, c, hosts, lanes)
+    """The delay of chain c in every lane; the row after the last is scratch."""
+    hosts, out, all_ms, scratch = course.hosts, lanes.delay_ms, lanes.all_delay_ms, len(m.chains)
+    store(all_ms, QUAD * c, _delay(m, course.ways, c, c, hosts, lanes))
     if moves:
-        host = hosts[course.vnf]
+        host, old_ms = hosts[course.vnf], out[c, OLD]
         hosts[course.vnf] = course.server
-        _, out[1], out[2], _ = _delay(m, course.tried, 0, c, hosts, lanes)
-        hosts[course.vnf] = host
-    out[3] = _delay(m, course.first, c, c, course.first_hosts, lanes)[3]
+        store(all_ms, QUAD * c, _delay(m, course.tried, 0, c, hosts, lanes))
+        hosts[course.vnf], out[c, OLD] = host, old_ms
+    store(all_ms, QUAD * scratch, _delay(m, course.first, c, c, course.first_hosts, lanes))
+    out[c, NEVER] = out[scratch, NEVER]
 
 
 @inner
-def _delay(m: Model, ways: Ways, row: int, c: int, hosts: IntArray, lanes: Lanes) -> Four:
+def _delay(m: Model, ways: Ways, row: int, c: int, hosts: IntArray, lanes: Lanes) -> Quad:
     """Delay of chain c in every lane."""
-    passed, unit_ms, kbit, fixed_ms = ways.passed[row], lanes.unit_ms, m.chains[c].packet_kbit, ways.fixed_ms[row]
-    a, b, d, e = 0.0, 0.0, 0.0, 0.0
+    passed, unit_ms, units = ways.passed[row], lanes.all_unit_ms, spread(0.0)
     for k in range(ways.length[row]):
-        i = passed[k]
-        a += unit_ms[i, 0]
-        b += unit_ms[i, 1]
-        d += unit_ms[i, 2]
-        e += unit_ms[i, 3]
-    a, b, d, e = fixed_ms + kbit * a, fixed_ms + kbit * b, fixed_ms + kbit * d, fixed_ms + kbit * e
+        units = units + load(unit_ms, QUAD * np.int64(passed[k]))
+    delay_ms = spread(ways.fixed_ms[row]) + spread(m.chains[c].packet_kbit) * units
     for v in range(m.chains[c].first, m.chains[c].last):
-        j, service_ms = np.uint32(m.cpu + hosts[v]), m.vnfs[v].service_ms
-        a += service_ms * unit_ms[j, 0]
-        b += service_ms * unit_ms[j, 1]
-        d += service_ms * unit_ms[j, 2]
-        e += service_ms * unit_ms[j, 3]
-    most = UNREACHABLE_MS
-    return min(a, most), min(b, most), min(d, most), min(e, most)
+        delay_ms = delay_ms + spread(m.vnfs[v].service_ms) * load(unit_ms, QUAD * (m.cpu + hosts[v]))
+    return delay_ms
 
 
 @inner
