@@ -33,7 +33,8 @@ LARGE_BATCH, LARGE_SLOTS = 1024, 10
 SEEN_BATCH, SEEN_SLOTS = 64, 10
 CALLS = 50
 PHYSICS, PHYSICS_LARGE, SEEN, TRAINING, PRODUCTS, SHARE = (
-    "simulator, without features", "the same, 1,024 instances instead of 256", "simulator, with mask and features", "training",
+    "simulator, without features", "the same, 1,024 instances instead of 256", "simulator, with mask and features",
+    "training",
     "matrix products of training alone", "training, of what products and simulator allow",
 )  # fmt: skip
 
