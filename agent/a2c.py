@@ -22,8 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agent.fused import scored
+from agent.fused import scored_before
 from agent.network import ObservationTensors, PolicyNetwork
+from agent.policy_loss import log_probability_and_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,13 @@ class A2CConfig:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """T slots of B environments, each field [T, B, ...]; `successor_values` are V(s_{t+1}) before any reset."""
+    """T slots of B environments, each field [T, B, ...]; `successor_values` are V(s_{t+1}) before any reset.
+
+    `logits` and `values` are those of the network that is to be updated, as it is: it has not changed since it acted.
+    """
 
     observations: ObservationTensors
+    logits: Tensor
     actions: Tensor
     rewards: Tensor
     values: Tensor
@@ -88,11 +93,6 @@ def advantages(rollout: Rollout, config: A2CConfig) -> Tensor:
     return result
 
 
-def draw(logits: Tensor, rng: torch.Generator) -> Tensor:
-    """Step 1: one action per row [B]; a masked action has probability 0 in float32 and is never drawn."""
-    return torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=rng).squeeze(-1)
-
-
 def update(
     network: PolicyNetwork,
     optimizer: torch.optim.Optimizer,
@@ -105,7 +105,7 @@ def update(
     advantage = advantages(rollout, config).flatten()  # 3
     returns = advantage + rollout.values.flatten()  # 4
     observations = ObservationTensors(*(field.flatten(0, 1) for field in rollout.observations))
-    logits, values = scored(network, observations)
+    logits, values = scored_before(network, observations, rollout.logits.flatten(0, 1), rollout.values.flatten())
     policy, entropy = policy_terms(logits, rollout.actions.flatten(), standardised(advantage))
     value = (returns - values).square().mean()
     optimizer.zero_grad()
@@ -118,9 +118,7 @@ def update(
 
 def policy_terms(logits: Tensor, actions: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
     """(policy loss, mean entropy) of step 5; masked actions add nothing to either."""
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    chosen = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+    chosen, entropy = log_probability_and_entropy(logits, actions)
     return -(chosen * advantage).mean(), entropy.mean()
 
 

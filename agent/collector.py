@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from agent.a2c import A2CConfig, Rollout, draw
+from agent.a2c import A2CConfig, Rollout
 from agent.actions import legal_actions
 from agent.compiled_policy import CompiledPolicy
 from agent.network import ObservationTensors, PolicyNetwork, tensors
+from agent.policy_loss import draw
 from twin.fast import BatchObservation, BatchSim
 from twin.features import Observation
 from twin.scenario import Scenario
@@ -39,7 +41,8 @@ class Collector:
         slots = config.episode_slots
         self._network, self._config, self._rng = network, config, rng
         sizes = [len(part) for part in np.array_split(np.arange(config.batch), min(GROUPS, config.batch))]
-        self._firsts = np.cumsum([0, *sizes])[:-1]
+        ends = np.cumsum([0, *sizes]).tolist()
+        self._groups = [slice(first, end) for first, end in pairwise(ends)]
         self._sims = [
             BatchSim(
                 scenario,
@@ -54,7 +57,7 @@ class Collector:
         self._seen = _joined([sim.reset() for sim in self._sims])
         for number, sim in enumerate(self._sims):
             self._stagger(sim, number * slots // len(self._sims), sizes[number])
-        self._seen = self._step(np.zeros(config.batch, dtype=np.int64))[0]
+        self._step(np.zeros(config.batch, dtype=np.int64), self._seen)
 
     @staticmethod
     def _stagger(sim: BatchSim, slots: int, size: int) -> None:
@@ -63,12 +66,12 @@ class Collector:
 
     def fit_scalers(self, rng: np.random.Generator) -> None:
         """Freezes the network's input scalers on what uniformly random legal moves show."""
-        seen = []
-        for _ in range(_SCALER_SLOTS):
+        shown = _blank(self._seen, _SCALER_SLOTS)
+        for slot in range(_SCALER_SLOTS):
             legal = legal_actions(self._seen.mask.numpy())
-            self._seen = self._step((rng.random(legal.shape) * legal).argmax(axis=-1))[0]
-            seen.append(self._seen)
-        self._network.fit_scalers(_stacked(seen))
+            self._step((rng.random(legal.shape) * legal).argmax(axis=-1), _at(shown, slot))
+            self._seen = _copied(_at(shown, slot))
+        self._network.fit_scalers(shown)
 
     def state(self) -> dict[str, npt.NDArray[np.uint8]]:
         """All that changes in the simulators, as bytes."""
@@ -86,47 +89,42 @@ class Collector:
     @torch.no_grad()
     def collect(self) -> Rollout:
         """Steps 1 and 2 of `agent.a2c`: T slots with the network as it is."""
-        seen, actions, rewards, values, cuts = [], [], [], [], []
-        finals: dict[int, torch.Tensor] = {}
-        scored = _scorer(self._network)
-        for slot in range(self._config.n_steps):
-            logits, value = scored(self._seen)
+        slots, scored = self._config.n_steps, _scorer(self._network)
+        seen, logs, actions, rewards, values, cuts = _blank(self._seen, slots + 1), [], [], [], [], []
+        finals: list[tuple[int, slice, torch.Tensor]] = []
+        _put(self._seen, _at(seen, 0))
+        for slot in range(slots):
+            logits, value = scored(_at(seen, slot))
             action = draw(logits, self._rng)
-            seen.append(self._seen)
+            logs.append(logits)
             values.append(value)
             actions.append(action)
-            self._seen, reward, cut, final = self._step(action.numpy())
+            reward, cut, ended = self._step(action.numpy(), _at(seen, slot + 1))
             rewards.append(reward)
             cuts.append(cut)
-            if final is not None:
-                finals[slot] = scored(final)[1]
-        successors = [*values[1:], scored(self._seen)[1]]
-        for slot, final_value in finals.items():
-            successors[slot] = torch.where(cuts[slot], final_value, successors[slot])
-        stacked = (torch.stack(part) for part in (actions, rewards, values, successors, cuts))
-        return Rollout(_stacked(seen), *stacked)
+            finals += [(slot, group, scored(final)[1]) for group, final in ended]
+        self._seen = _copied(_at(seen, slots))
+        successors = torch.stack([*values[1:], scored(self._seen)[1]])
+        for slot, group, final_value in finals:
+            successors[slot, group] = torch.where(cuts[slot][group], final_value, successors[slot, group])
+        before = ObservationTensors(*(field[:-1] for field in seen))
+        parts = [torch.stack(part) for part in (logs, actions, rewards, values)]
+        return Rollout(before, parts[0], parts[1], parts[2], parts[3], successors, torch.stack(cuts))
 
     def _step(
-        self, actions: np.ndarray
-    ) -> tuple[ObservationTensors, torch.Tensor, torch.Tensor, ObservationTensors | None]:
-        """(observation, reward [B], cut by the time limit [B], observation before the reset where any was cut)."""
-        parts = np.split(actions, self._firsts[1:])
-        seen, rewards, cuts, finals = [], [], [], []
-        for sim, part in zip(self._sims, parts, strict=True):
-            observation, reward, cut, happened = sim.step(part)
-            seen.append(observation)
-            rewards.append(reward.copy())
-            cuts.append(cut.copy())
-            finals.append(happened["final_obs"])
-        final = None
-        if any(f is not None for f in finals):
-            final = _joined([o if f is None else f for f, o in zip(finals, seen, strict=True)])
-        return (
-            _joined(seen),
-            torch.from_numpy(np.concatenate(rewards)),
-            torch.from_numpy(np.concatenate(cuts)),
-            final,
-        )
+        self, actions: np.ndarray, into: ObservationTensors
+    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[slice, ObservationTensors]]]:
+        """Writes the observation; (reward [B], cut by the time limit [B], and of each group in which any was cut the
+        observation before the reset)."""
+        rewards, cuts, ended = [], [], []
+        for group, sim in zip(self._groups, self._sims, strict=True):
+            observation, reward, cut, happened = sim.step(actions[group])
+            _put(_shown(observation), ObservationTensors(*(field[group] for field in into)))
+            rewards.append(torch.from_numpy(reward))
+            cuts.append(torch.from_numpy(cut))
+            if happened["final_obs"] is not None:
+                ended.append((group, _shown(happened["final_obs"])))
+        return torch.cat(rewards), torch.cat(cuts), ended
 
 
 def _scorer(network: PolicyNetwork) -> Callable[[ObservationTensors], tuple[torch.Tensor, torch.Tensor]]:
@@ -142,9 +140,28 @@ def _scorer(network: PolicyNetwork) -> Callable[[ObservationTensors], tuple[torc
 
 def _joined(parts: Sequence[BatchObservation]) -> ObservationTensors:
     """One batch of several; copies, since simulators reuse their arrays."""
-    fields = ObservationTensors._fields
-    return tensors(Observation(*(np.concatenate([part[f] for part in parts]) for f in fields)))  # type: ignore[literal-required]
+    shown = [_shown(part) for part in parts]
+    return ObservationTensors(*(torch.cat(field) for field in zip(*shown, strict=True)))
 
 
-def _stacked(slots: Sequence[ObservationTensors]) -> ObservationTensors:
-    return ObservationTensors(*(torch.stack(field) for field in zip(*slots, strict=True)))
+def _shown(part: BatchObservation) -> ObservationTensors:
+    """As tensors, which share memory with the simulator's arrays."""
+    return tensors(Observation(**part))
+
+
+def _blank(like: ObservationTensors, slots: int) -> ObservationTensors:
+    """Room for so many slots, [slots, B, ...]."""
+    return ObservationTensors(*(field.new_empty(slots, *field.shape) for field in like))
+
+
+def _at(seen: ObservationTensors, slot: int) -> ObservationTensors:
+    return ObservationTensors(*(field[slot] for field in seen))
+
+
+def _put(seen: ObservationTensors, into: ObservationTensors) -> None:
+    for field, room in zip(seen, into, strict=True):
+        room.copy_(field)
+
+
+def _copied(seen: ObservationTensors) -> ObservationTensors:
+    return ObservationTensors(*(field.clone() for field in seen))

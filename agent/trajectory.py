@@ -59,14 +59,16 @@ def play_slots(
 
 @torch.no_grad()
 def rollout_of(network: PolicyNetwork, trajectory: Trajectory) -> Rollout:
-    """The same with the critic's present values."""
+    """The same with what actor and critic say now."""
     slots, batch = trajectory.actions.shape
     seen = trajectory.observations
     flat = ObservationTensors(*(field.flatten(0, 1) for field in seen))
-    values = scored(network, flat)[1].reshape(slots + 1, batch)
+    logits, flat_values = scored(network, flat)
+    values = flat_values.reshape(slots + 1, batch)
     before = ObservationTensors(*(field[:-1] for field in seen))
     cut = torch.zeros(slots, batch, dtype=torch.bool)
-    return Rollout(before, trajectory.actions, trajectory.rewards, values[:-1], values[1:], cut)
+    chosen_from = logits.reshape(slots + 1, batch, -1)[:-1]
+    return Rollout(before, chosen_from, trajectory.actions, trajectory.rewards, values[:-1], values[1:], cut)
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agent.a2c import A2CConfig, Rollout, advantages, draw, policy_terms, standardised, update
+from agent.a2c import A2CConfig, Rollout, advantages, policy_terms, standardised, update
 from agent.network import FeatureSizes, ObservationTensors, PolicyNetwork
+from agent.policy_loss import draw
 
 CONFIG = A2CConfig(discount=0.9, gae=0.8, n_steps=5, batch=3)
 SIZES = FeatureSizes(vnf=2, server=3, pair=4, glob=1)
@@ -27,6 +28,7 @@ def _observations(rng: torch.Generator, *lead: int, vnfs: int = 2, servers: int 
 def _rollout(rng: torch.Generator, slots: int, batch: int) -> Rollout:
     return Rollout(
         _observations(rng, slots, batch),
+        torch.randn(slots, batch, 1 + 2 * 3, generator=rng),
         torch.zeros(slots, batch, dtype=torch.int64),
         torch.randn(slots, batch, generator=rng),
         torch.randn(slots, batch, generator=rng),
@@ -115,7 +117,8 @@ def _play(network: PolicyNetwork, rng: torch.Generator, config: A2CConfig) -> Ro
     rewards = pays.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     now = ObservationTensors(*(field[:-1] for field in observations))
     cut = torch.zeros(config.n_steps, config.batch, dtype=torch.bool)
-    return Rollout(now, actions[:-1], rewards[:-1], values[:-1], values[1:], cut)
+    logits = logits.reshape(config.n_steps + 1, config.batch, -1)
+    return Rollout(now, logits[:-1], actions[:-1], rewards[:-1], values[:-1], values[1:], cut)
 
 
 def test_the_best_pair_is_learnt_in_a_game_of_known_best_play() -> None:

@@ -26,7 +26,8 @@ def test_on_policy_its_targets_are_those_of_a2c() -> None:
     config = A2CConfig(discount=0.9, gae=0.8)
     blank = ObservationTensors(*(torch.zeros(6, 3, 1) for _ in range(5)))
     rollout = Rollout(
-        blank, torch.zeros(6, 3), rewards, values[:-1], values[1:], torch.zeros(6, 3, dtype=torch.bool)
+        blank, torch.zeros(6, 3, 2), torch.zeros(6, 3), rewards, values[:-1], values[1:],
+        torch.zeros(6, 3, dtype=torch.bool),
     )  # fmt: skip
     targets, _ = vtrace(torch.ones(6, 3), rewards, values, discount=0.9, trace=0.8)
     torch.testing.assert_close(targets, advantages(rollout, config) + values[:-1])
