@@ -122,10 +122,12 @@ def _back_head(
 @inner_fused
 def _back_scores(mask: BoolArray, d_logits: Float32Array, r: Room, k: Back, g: Record) -> None:
     """`k.moves`, and the derivatives of what scores a pair directly."""
-    features = r.inputs.shape[1]
+    features, feasible = r.inputs.shape[1], _ZERO
     for i in range(len(mask)):
-        k.moves[0, i] = d_logits[1 + i] if mask[i] else _ZERO
-        g.feasible_direct[0] += k.moves[0, i]
+        d = d_logits[1 + i] if mask[i] else _ZERO
+        k.moves[0, i] = d
+        feasible += d
+    g.feasible_direct[0] += feasible
     for at in range(0, len(g.direct), LANES):  # beyond the features a register shows the next pair's: never used
         direct = load(g.direct, at)
         for i in range(len(mask)):
@@ -189,11 +191,12 @@ def _count_ties(r: Room, k: Back) -> None:
 @inner_fused
 def _share(said: Float32Array, ties: Float32Array, count: int) -> None:
     """Derivatives [N, 2H] of means and maxima become those of one number each."""
-    size = ties.shape[1]
+    size, part, one = ties.shape[1], spread(_ONE / np.float32(count)), spread(_ONE)
     for n in range(len(said)):
-        for j in range(size):
-            said[n, j] /= np.float32(count)
-            said[n, size + j] /= max(ties[n, j], _ONE)
+        for j in range(0, size, LANES):
+            mean, top = 2 * n * size + j, (2 * n + 1) * size + j
+            store(said, mean, load(said, mean) * part)
+            store(said, top, load(said, top) / greater(load(ties, n * size + j), one))
 
 
 @inner_fused

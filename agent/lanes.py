@@ -61,7 +61,12 @@ def _operator(function: Any, instruction: str) -> None:
         return getattr(builder, instruction)(*args, flags=FAST)
 
 
-for _function, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+for _function, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _operator(_function, _instruction)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from agent.a2c import A2CConfig
 from agent.a2c_policy import default_policy
@@ -34,10 +35,11 @@ BATCH, SLOTS = 256, 40
 LARGE_BATCH, LARGE_SLOTS = 1024, 10
 SEEN_BATCH, SEEN_SLOTS = 64, 10
 CALLS = 50
-PHYSICS, PHYSICS_LARGE, SEEN, TRAINING, PRODUCTS, SHARE = (
+PHYSICS, PHYSICS_LARGE, SEEN, TRAINING, PRODUCTS, TORCH_PRODUCTS, SHARE, TORCH_SHARE = (
     "simulator, without features", "the same, 1,024 instances instead of 256", "simulator, with mask and features",
     "training",
-    "matrix products of training alone", "training, of what products and simulator allow",
+    "matrix products of training alone", "the same by torch",
+    "training, of what products and simulator allow", "the same with torch's products",
 )  # fmt: skip
 
 
@@ -57,12 +59,14 @@ def figures(scenario: Scenario) -> list[Figure]:
     large = steps(scenario, batch=LARGE_BATCH, slots=LARGE_SLOTS, features=False)
     seen = steps(scenario, batch=SEEN_BATCH, slots=SEEN_SLOTS, features=True)
     bare, learnt = products(scenario, hidden=A2CConfig().hidden, times=CALLS), rounds(scenario)
+    torch_bare = many(torch_products(scenario, hidden=A2CConfig().hidden), CALLS)
     return [
         Figure(PHYSICS, "steps/CPU-s", physics, lambda s: BATCH * SLOTS / s),
         Figure(PHYSICS_LARGE, "steps/CPU-s", large, lambda s: LARGE_BATCH * LARGE_SLOTS / s),
         Figure(SEEN, "steps/CPU-s", seen, lambda s: SEEN_BATCH * SEEN_SLOTS / s),
         Figure(TRAINING, "steps/CPU-s", learnt, lambda s: A2CConfig().batch * A2CConfig().n_steps / s),
         Figure(PRODUCTS, "steps/CPU-s", bare, lambda s: CALLS / s),
+        Figure(TORCH_PRODUCTS, "steps/CPU-s", torch_bare, lambda s: CALLS / s),
         Figure("one decision, from readings to reason", "ms", many(decision(scenario), CALLS), _ms),
         Figure("policy alone", "ms", many(forward(scenario), CALLS), _ms),
     ]
@@ -119,12 +123,35 @@ def products(scenario: Scenario, *, hidden: int, times: int) -> Callable[[], obj
 
     Forward twice (when acting, and for the gradient), and back once: by the inputs and by the weights.
     """
+    drawn, room = _sheets(scenario, hidden)
+    return lambda: _products(drawn[0], drawn[1], drawn[2], drawn[3], drawn[4], room[0], room[1], room[2], times)
+
+
+def _sheets(scenario: Scenario, hidden: int) -> tuple[list[Float32Array], list[Float32Array]]:
+    """What is multiplied (inputs, first, mixed, the weights of both layers), and room for what comes out."""
     pairs, features = len(scenario.vnfs) * len(scenario.servers), len(PAIR_FEATURES)
     rng = np.random.default_rng(1)
     shapes = ((pairs, features), (pairs, hidden), (pairs, hidden), (features, hidden), (hidden, hidden))
     drawn = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    room = [np.zeros(shape, dtype=np.float32) for shape in ((pairs, hidden), (features, hidden), (hidden, hidden))]
-    return lambda: _products(drawn[0], drawn[1], drawn[2], drawn[3], drawn[4], room[0], room[1], room[2], times)
+    return drawn, [
+        np.zeros(shape, dtype=np.float32) for shape in ((pairs, hidden), (features, hidden), (hidden, hidden))
+    ]
+
+
+def torch_products(scenario: Scenario, *, hidden: int) -> Callable[[], object]:
+    """The same of one step, by torch."""
+    drawn, room = _sheets(scenario, hidden)
+    inputs, first, mixed, embed, own, out, by_embed, by_own = (torch.from_numpy(sheet) for sheet in (*drawn, *room))
+
+    def once() -> None:
+        for _ in range(2):
+            torch.mm(inputs, embed, out=out)
+            torch.mm(first, own, out=out)
+        torch.mm(mixed, own.T, out=out)
+        torch.mm(first.T, mixed, out=by_own)
+        torch.mm(inputs.T, mixed, out=by_embed)
+
+    return once
 
 
 @compiled_fused

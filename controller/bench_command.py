@@ -14,7 +14,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from agent.speed import PRODUCTS, SEEN, SHARE, TRAINING, Figure, figures, large_figure, measured, share
+from agent.speed import (
+    PRODUCTS,
+    SEEN,
+    SHARE,
+    TORCH_PRODUCTS,
+    TORCH_SHARE,
+    TRAINING,
+    Figure,
+    figures,
+    large_figure,
+    measured,
+    share,
+)
 from twin.errors import InputError
 from twin.scenario_file import load_scenario
 
@@ -25,8 +37,9 @@ def bench(arguments: argparse.Namespace) -> int:
     wanted = figures(scenario) + ([large_figure()] if arguments.large else [])
     found = _values(wanted, arguments.rounds)
     rows = {figure.name: (figure.unit, found[figure.name]) for figure in wanted}
-    shares = map(share, found[TRAINING], found[SEEN], found[PRODUCTS])
-    rows[SHARE] = ("%", [100.0 * one for one in shares])
+    for name, products in ((SHARE, PRODUCTS), (TORCH_SHARE, TORCH_PRODUCTS)):
+        shares = map(share, found[TRAINING], found[SEEN], found[products])
+        rows[name] = ("%", [100.0 * one for one in shares])
     title = f"{scenario.name}: CPU time of one thread, {arguments.rounds} rounds that take turns"
     Console().print(_table(title, rows))
     if arguments.json is not None:

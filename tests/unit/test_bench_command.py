@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.speed import PRODUCTS, SEEN, SHARE, TRAINING, Figure, measured, share
+from agent.speed import PRODUCTS, SEEN, SHARE, TORCH_PRODUCTS, TORCH_SHARE, TRAINING, Figure, measured, share
 from controller import bench_command
 from controller.cli import main
 
@@ -18,7 +18,7 @@ def nothing(names: dict[str, float]) -> list[Figure]:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {SEEN: 2000.0, TRAINING: 500.0, PRODUCTS: 2000.0}
+    told = {SEEN: 2000.0, TRAINING: 500.0, PRODUCTS: 2000.0, TORCH_PRODUCTS: 1000.0}
     monkeypatch.setattr(bench_command, "figures", lambda _scenario: nothing(told))
 
 
@@ -31,6 +31,7 @@ def test_figures_are_printed_and_every_round_is_written(tmp_path: Path, capsys: 
     assert written["scenario"] == "small"
     assert written["figures"][TRAINING] == {"unit": "steps/CPU-s", "rounds": [500.0] * 3}
     assert written["figures"][SHARE] == {"unit": "%", "rounds": [50.0] * 3}
+    assert written["figures"][TORCH_SHARE] == {"unit": "%", "rounds": [75.0] * 3}
 
 
 @pytest.mark.usefixtures("_quick")

@@ -10,6 +10,8 @@ from agent.space import IndexArray, sheet, space
 from agent.tiles import product, product_added
 from twin.compiled import compiled_fused
 
+_ONE = np.float32(1.0)
+
 
 @compiled_fused
 def _registers(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
@@ -21,6 +23,7 @@ def _registers(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
     store(out, 4 * LANES, where_above(x, y, x))
     store(out, 5 * LANES, where_equal(x, y, x))
     store(out, 6 * LANES, spread(total(x)))
+    store(out, 7 * LANES, x / (y * y + spread(_ONE)))
 
 
 @compiled_fused
@@ -48,12 +51,14 @@ def _drawn(*shape: int) -> Float32Array:
 
 
 def test_registers() -> None:
-    a, b, out = _drawn(LANES + 1), _drawn(LANES), np.zeros(7 * LANES, dtype=np.float32)
+    a, b, out = _drawn(LANES + 1), _drawn(LANES), np.zeros(8 * LANES, dtype=np.float32)
     b[3] = a[4]
     _registers(a, b, out)
     x = a[1:]
     rows = [x + b, x - b * x, np.maximum(x, b), np.minimum(x, b), np.where(x > b, x, 0), np.where(x == b, x, 0)]
-    np.testing.assert_allclose(out.reshape(7, LANES), [*rows, np.full(LANES, x.sum())], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        out.reshape(8, LANES), [*rows, np.full(LANES, x.sum()), x / (b * b + 1)], rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("rows", "inner", "columns"), [(1, 1, 16), (7, 5, 16), (8, 3, 32), (13, 40, 48), (16, 0, 16)])
