@@ -32,9 +32,10 @@ SIZES = FeatureSizes(len(VNF_FEATURES), len(SERVER_FEATURES), len(PAIR_FEATURES)
 # What the cost model says, in the observation: a learner that is to start from nothing must not see it.
 MODELLED = {
     "vnf": ("chain_delay_modelled",),
-    "server": ("forecast_cpu",),
+    "server": ("forecast_cpu", "emptying_gain"),
     "pair": (
         "delay_change", "power_change", "gain", "gain_forecast", "chain_delay_after", "cpu_after", "link_after",
+        "run_gain", "merge_gain", "emptying_gain", "plan_gain",
     ),
     "glob": ("delay", "late_share"),
 }  # fmt: skip

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from agent.compiled_policy import CompiledPolicy
+from agent.fused import scored
 from agent.iterated import Target
 from agent.network import ObservationTensors, PolicyNetwork, cachefuls, tensors
 from agent.planners import moved_to
@@ -161,5 +162,5 @@ def study(
 
 def imitation_loss(network: PolicyNetwork, lessons: Lessons) -> Tensor:
     """Step 3."""
-    log_probabilities = torch.log_softmax(network(lessons.seen)[0], dim=-1)
+    log_probabilities = torch.log_softmax(scored(network, lessons.seen)[0], dim=-1)
     return -torch.logsumexp(log_probabilities.masked_fill(~lessons.right, -1e9), dim=-1).mean()

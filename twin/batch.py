@@ -19,6 +19,7 @@ from twin.model import (
     record,
     work,
 )
+from twin.plan_kernels import Plans, plans
 from twin.state import FloatArray, IntArray
 from twin.way_kernels import Lanes, Ways, new_lanes, new_ways
 
@@ -65,6 +66,7 @@ class Scratch(NamedTuple):
     spare: Work
     changes: Records  # [V, S] CHANGE
     spare_changes: Records  # [V, S] CHANGE
+    plans: Plans
     codes: IntArray  # [V, S]
     lanes: Lanes
     tried: Ways  # row 0: what the chain of the VNF that moves passes after that
@@ -114,6 +116,7 @@ def new_scratch(m: Model, truth: Model) -> Scratch:
         spare=work(m),
         changes=changes(m),
         spare_changes=changes(m),
+        plans=plans(m),
         codes=np.zeros((len(m.vnfs), len(m.servers)), dtype=np.int64),
         lanes=new_lanes(m),
         tried=new_ways(truth),

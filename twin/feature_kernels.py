@@ -12,12 +12,14 @@ from twin.compiled import compiled, inner
 from twin.kernels import late_chains, mean_delay_ms, measure, settled_power_w, slowdown1, total
 from twin.model import Model, Records, Seen, Work
 from twin.move_kernels import trial_moves
+from twin.plan_kernels import Plans, emptied, try_plans
 from twin.refusal_kernels import cpu_after, memory_after
 from twin.state import BoolArray, FloatArray
 
 Float32Array = npt.NDArray[np.float32]
 _CLIP = 5.0
 _TINY_MBPS = 1e-6
+_NO_PLAN = -1.0  # the gain of a plan that is not feasible, and of one that is worse
 
 
 class Sheets(NamedTuple):
@@ -63,6 +65,7 @@ def write_features(
     w: Work,
     spare: Work,
     spare_changes: Records,
+    p: Plans,
     out: Sheets,
 ) -> None:
     """Fills `out`; `w` and `changes` must hold the present placement and the trial of its moves."""
@@ -74,6 +77,10 @@ def write_features(
         measure(m, seen.hosts, seen.forecast_mbps, seen.ends, seen.background, spare)
         trial_moves(m, seen.hosts, seen.forecast_mbps, seen.ends, spare, spare_changes)
         _write_gain(m, spare_changes, spare, out.pair)
+        try_plans(m, seen, seen.forecast_mbps, spare, p)
+    else:
+        try_plans(m, seen, seen.offered_mbps, w, p)
+    _write_plans(m, seen, p, out)
     for s in range(len(m.servers)):
         cores = spare.passed[m.cpu + s].load if ahead else w.passed[m.cpu + s].load
         _write_server(m, seen, w, s, cores, out.server[s])
@@ -117,6 +124,26 @@ def _write_gain(m: Model, changes: Records, w: Work, pair: Float32Array) -> None
         for s in range(len(m.servers)):
             delay, power = changes[v, s].mean_ms / mean_ms, changes[v, s].power_w / power_w
             pair[v, s, 4] = clip(-(m.tau_delay * delay + m.tau_energy * power))
+
+
+@inner
+def _write_plans(m: Model, seen: Seen, p: Plans, out: Sheets) -> None:
+    for s in range(len(m.servers)):
+        best = p.emptying[s]
+        for to in range(len(m.servers)):
+            best = max(best, p.merge[s, to])
+        out.server[s, 17] = min(max(best, _NO_PLAN), _CLIP)
+    for v in range(len(m.vnfs)):
+        host = seen.hosts[v]
+        for s in range(len(m.servers)):
+            row = out.pair[v, s]
+            if s == host:
+                row[12], row[13], row[14], row[15] = 0.0, 0.0, 0.0, 0.0
+                continue
+            row[12] = min(max(p.run[v, s], _NO_PLAN), _CLIP)
+            row[13] = min(max(p.merge[host, s], _NO_PLAN), _CLIP)
+            row[14] = min(max(emptied(seen.hosts, v, s, p), _NO_PLAN), _CLIP)
+            row[15] = max(row[4], row[12], row[13], row[14])
 
 
 @inner

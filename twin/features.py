@@ -16,6 +16,7 @@ import numpy.typing as npt
 from twin.feature_kernels import Sheets, write_features
 from twin.forecast import Forecast
 from twin.model import changes, model, work
+from twin.plan_kernels import plans
 from twin.routing import Routes, configured_routes
 from twin.scenario import Scenario
 from twin.state import BoolArray, NetworkState
@@ -58,6 +59,7 @@ SERVER_FEATURES = (
     "vnf_share",  # share of all VNFs that it hosts
     "forecast_cpu",  # modelled utilisation under the forecast traffic
     "reading_age",  # age of its CPU reading / 10 periods, at most 1
+    "emptying_gain",  # of the best plan that empties it (-1: none), under the forecast traffic
 )
 PAIR_FEATURES = (
     "present",  # the VNF runs there now: all changes are 0
@@ -72,6 +74,10 @@ PAIR_FEATURES = (
     "detour",  # change of propagation / tolerable delay
     "wakes",  # the target sleeps
     "empties",  # the present host is left without a VNF
+    "run_gain",  # of the best plan by which the VNF goes there with neighbours of its chain, under the forecast traffic
+    "merge_gain",  # of the plan by which all VNFs of its host go there, as the next two
+    "emptying_gain",  # of the plan that empties its host, the VNF's block going there
+    "plan_gain",  # the greatest of these and of gain_forecast
 )
 GLOBAL_FEATURES = (
     "tau_delay",
@@ -126,7 +132,7 @@ def encode(
     seen.background[:] = trial.seen.background
     out = empty_sheets(1, len(scenario.vnfs), len(scenario.servers))
     sheets = Sheets(out.vnf[0], out.server[0], out.pair[0], out.glob[0])
-    write_features(m, seen, allowed, trial.changes, trial.work, work(m), changes(m), sheets)
+    write_features(m, seen, allowed, trial.changes, trial.work, work(m), changes(m), plans(m), sheets)
     return Observation(*sheets, allowed)
 
 

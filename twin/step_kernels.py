@@ -146,7 +146,7 @@ def observe_one(
         for s in range(len(m.servers)):
             mask[b, v, s] = x.codes[v, s] == FEASIBLE
     rows = Sheets(sheets.vnf[b], sheets.server[b], sheets.pair[b], sheets.glob[b])
-    write_features(m, seen, mask[b], x.changes, x.w, x.spare, x.spare_changes, rows)
+    write_features(m, seen, mask[b], x.changes, x.w, x.spare, x.spare_changes, x.plans, rows)
 
 
 @compiled

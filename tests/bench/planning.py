@@ -1,6 +1,6 @@
 """Policies over a day's course with roaming users: the reactive planner, the agent, and the agent refined.
 
-    python -m tests.bench.planning [SCENARIO] [--seeds N] [--first N] [--slots N]
+    python -m tests.bench.planning [SCENARIO] [--seeds N] [--first N] [--slots N] [--rows ROW...]
 
 Every policy meets the same traffic and telemetry noise by the road of a live run. *smoothed* says that its forecast is
 `twin.forecast.SmoothedForecaster`; the others have persistence. Differences are paired by seed, in percent of the
@@ -33,6 +33,7 @@ Row = tuple[Callable[[Scenario], Policy], Callable[[], Forecaster]]
 ROWS: dict[str, Row] = {
     PLANNER: (lambda s: named_policy("local-search", s), PersistenceForecaster),
     "agent": (lambda s: named_policy("a2c", s), PersistenceForecaster),
+    "agent, smoothed": (lambda s: named_policy("a2c", s), SmoothedForecaster),
     "agent polished": (lambda s: named_policy("a2c+polish", s), PersistenceForecaster),
     "agent, look-ahead": (lambda s: named_policy("a2c+look-ahead", s), PersistenceForecaster),
     "agent, look-ahead, smoothed": (lambda s: named_policy("a2c+look-ahead", s), SmoothedForecaster),
@@ -46,11 +47,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--first", type=int, default=1, metavar="N", help="the first seed (1)")
     parser.add_argument("--slots", type=int, default=120, metavar="N")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="which rows (all)")
     arguments = parser.parse_args()
+    rows = {name: row for name, row in ROWS.items() if name == PLANNER or name in arguments.rows}
     scenario = load_scenario(arguments.scenario)
-    runs: dict[str, list[Run]] = {name: [] for name in ROWS}
+    runs: dict[str, list[Run]] = {name: [] for name in rows}
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        for name, (policy, forecaster) in ROWS.items():
+        for name, (policy, forecaster) in rows.items():
             world = TwinWorld(scenario, seed=seed, poll_s=scenario.period_s)
             slots = play(
                 world, policy(scenario), slots=arguments.slots, clock=time.process_time, forecaster=forecaster()

@@ -77,10 +77,14 @@ def static_instance(seed: int) -> Scenario:
 
 
 def flat_instance(seed: int) -> Scenario:
-    """The same network where search is easy. Servers draw idle power whether they host anything or not, so that none
+    """The same network where search is easy (`flat`)."""
+    return flat(static_instance(seed), np.random.default_rng([9, seed]))
+
+
+def flat(like: Scenario, rng: np.random.Generator) -> Scenario:
+    """A network where search is easy. Servers draw idle power whether they host anything or not, so that none
     has to be emptied by moves that do not pay; they have two thirds of the cores, and VNFs are forty times as slow, so
     that load matters more than distance. Placed at random with no regard to room: the start is overloaded."""
-    like, rng = static_instance(seed), np.random.default_rng([9, seed])
     servers = tuple(
         replace(s, cpu_cores=s.cpu_cores / 1.5, memory_mb=4096.0, power=replace(s.power, sleep_w=s.power.idle_w))
         for s in like.servers
