@@ -9,6 +9,7 @@ One round, with B environments, T slots and discount γ:
        cut; with the factor 1 − γ a value is a discounted *mean* reward per slot, of the same size for every γ
     4. returns R_t = A_t + V(s_t)
     5. loss = −mean(log π(a_t|s_t)·A_t) + c_v·mean((R_t − V(s_t))²) − c_e·mean(entropy of π(·|s_t))
+       − c_b·mean(½·log π(stay|s_t) + ½·log π(any move|s_t))
     6. one gradient step, its norm bounded
 
 Source: A2C from the paper; generalised advantage estimation, the numbers and the treatment of time limits are ours
@@ -21,19 +22,23 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from agent.fused import scored_before
 from agent.network import ObservationTensors, PolicyNetwork
+from agent.policy import MASKED
 from agent.policy_loss import log_probability_and_entropy
 
 
 @dataclass(frozen=True, slots=True)
 class A2CConfig:
-    """`discount` γ per slot, `gae` λ, `n_steps` T, `batch` B environments; coefficients c_v and c_e as above.
+    """`discount` γ per slot, `gae` λ, `n_steps` T, `batch` B environments; coefficients c_v, c_e and c_b as above.
 
     `entropy_coef` falls linearly to `entropy_final`, the learning rate linearly to a tenth, over a training run.
     `gain_prior` is the logit that a move starts with per standard deviation of its modelled gain: training starts from
     a soft greedy policy and learns where greed is wrong. 0 starts from nothing.
+    `both_ways_coef` c_b keeps staying and moving both alive: *stay* is one action among dozens, so that its share of
+    the entropy is next to nothing, and what is never drawn is never learnt again (docs/agent.md, "Plateaus").
     `episode_slots`: time limit of an episode. `smoothing`: the forecast that the policy is shown is the past smoothed,
     with this weight of the newest reading (`twin.forecast.SmoothedForecaster`); 1 is persistence.
     """
@@ -46,6 +51,7 @@ class A2CConfig:
     value_coef: float = 5.0
     entropy_coef: float = 0.03
     entropy_final: float = 0.001
+    both_ways_coef: float = 0.0
     max_grad_norm: float = 0.5
     hidden: int = 32
     gain_prior: float = 2.0
@@ -109,7 +115,10 @@ def update(
     policy, entropy = policy_terms(logits, rollout.actions.flatten(), standardised(advantage))
     value = (returns - values).square().mean()
     optimizer.zero_grad()
-    torch.autograd.backward(policy + config.value_coef * value - entropy_coef * entropy)  # 5
+    loss = policy + config.value_coef * value - entropy_coef * entropy  # 5
+    if config.both_ways_coef:
+        loss = loss - config.both_ways_coef * both_ways(logits)
+    torch.autograd.backward(loss)
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)  # 6
     optimizer.step()
     explained = 1.0 - float(advantage.var() / returns.var().clamp_min(1e-9))
@@ -120,6 +129,17 @@ def policy_terms(logits: Tensor, actions: Tensor, advantage: Tensor) -> tuple[Te
     """(policy loss, mean entropy) of step 5; masked actions add nothing to either."""
     chosen, entropy = log_probability_and_entropy(logits, actions)
     return -(chosen * advantage).mean(), entropy.mean()
+
+
+def both_ways(logits: Tensor) -> Tensor:
+    """Mean ½·log π(stay) + ½·log π(any move) of step 5; a row without a legal move adds nothing.
+
+    Unlike an entropy's its gradient does not vanish with a probability: it is ½ less the probability of staying.
+    """
+    moves = torch.logsumexp(logits[:, 1:], dim=-1)
+    share = F.logsigmoid(logits[:, 0] - moves) + F.logsigmoid(moves - logits[:, 0])
+    result: Tensor = 0.5 * share[moves > 0.5 * float(MASKED)].sum() / len(logits)
+    return result
 
 
 def standardised(advantage: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ ours: the regime (docs/agent.md, "Sample efficiency").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -56,6 +56,7 @@ class Extra(StrEnum):
 FROM_NOTHING = A2CConfig(
     discount=0.95, n_steps=8, batch=8, learning_rate=3e-3, entropy_coef=0.02, hidden=16, gain_prior=0.0
 )
+LIVELY = replace(FROM_NOTHING, entropy_coef=0.05, both_ways_coef=0.02)  # what keeps a seed from a plateau
 WITH_TWIN = TwinConfig()
 BLACK_BOX = BlackBoxConfig()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agent.a2c import A2CConfig, policy_terms, standardised
+from agent.a2c import A2CConfig, both_ways, policy_terms, standardised
 from agent.fused import scored
 from agent.network import ObservationTensors, PolicyNetwork
 from agent.trajectory import Trajectory, joined
@@ -72,6 +72,8 @@ def update_replayed(
     critic = (targets - values[:-1]).square().mean()
     optimizer.zero_grad()
     loss = policy + config.value_coef * critic - entropy_coef * entropy
+    if config.both_ways_coef:
+        loss = loss - config.both_ways_coef * both_ways(logits)
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
     optimizer.step()

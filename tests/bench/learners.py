@@ -19,7 +19,7 @@ from agent.a2c import A2CConfig, update
 from agent.actions import legal_actions
 from agent.collector import Collector
 from agent.compiled_policy import CompiledPolicy
-from agent.frugal import FROM_NOTHING, MODELLED, SIZES, Extra, FrugalConfig, Learner, hide_modelled
+from agent.frugal import FROM_NOTHING, LIVELY, MODELLED, SIZES, Extra, FrugalConfig, Learner, hide_modelled
 from agent.network import PolicyNetwork
 from agent.sb3 import FlatVecEnv, function_of
 from agent.synthetic import TwinConfig
@@ -29,6 +29,12 @@ from twin.scenario import Scenario
 from twin.state import IntArray
 
 ENVIRONMENTS = 8
+TUNED = "sb3-rate4e-3"
+TOGETHER = (  # what helped by itself, put together
+    ("rate4e-3", "entropy0.1"), ("rate4e-3", "entropy0.2"),
+    ("rate4e-3", "entropy0.1", "slots16"), ("rate8e-3", "entropy0.1", "slots16"),
+)  # fmt: skip
+AS_SET = {"observed": False, "rewarded": False}
 _CHUNK = 320  # steps of Stable-Baselines3 between two looks at the clock
 
 
@@ -55,24 +61,14 @@ def contenders(scenario: Scenario, *, blind: bool, most_s: float) -> Mapping[str
     """All learners by name. `sb3` is as the library sets it; `sb3-tuned` and `ours` were chosen on another seed."""
     columns = shown_columns(scenario, blind=blind)
 
-    def rival(kind: type[OnPolicyAlgorithm], normalised: bool = True, **settings: Any) -> Contender:
-        return Contender(lambda seed: Rival(scenario, columns, kind, normalised, settings, seed), min(most_s, 120.0))
+    def rival(kind: type[OnPolicyAlgorithm], **settings: Any) -> Contender:
+        return Contender(lambda seed: Rival(scenario, columns, kind, settings, seed), min(most_s, 120.0))
 
     def own(config: A2CConfig) -> Contender:
         return Contender(lambda seed: Own(scenario, config, blind=blind, seed=seed), min(most_s, 20.0))
 
-    found = {"sb3": rival(A2C, normalised=False), "ppo": rival(MaskablePPO, normalised=False)}
-    for rate, slots, entropy in product((7e-4, 2e-3, 5e-3), (5, 16), (0.0, 0.01)):
-        settings: dict[str, Any] = {
-            "learning_rate": rate,
-            "n_steps": slots,
-            "ent_coef": entropy,
-            "gamma": 0.95,
-            "gae_lambda": 0.95,
-        }
-        found[f"sb3-{rate:g}-{slots}-{entropy:g}"] = rival(
-            A2C, use_rms_prop=False, normalize_advantage=True, **settings
-        )
+    found = {"sb3": rival(A2C, **AS_SET), "ppo": rival(MaskablePPO, **AS_SET)}
+    found |= {name: rival(A2C, **settings) for name, settings in a2c_settings().items()}
     for rate, slots in product((3e-4, 1e-3, 3e-3), (64, 256)):
         found[f"ppo-{rate:g}-{slots}"] = rival(
             MaskablePPO, learning_rate=rate, n_steps=slots, gamma=0.95, ent_coef=0.01, batch_size=64
@@ -81,8 +77,34 @@ def contenders(scenario: Scenario, *, blind: bool, most_s: float) -> Mapping[str
         config = replace(FROM_NOTHING, learning_rate=rate, n_steps=slots, batch=batch)
         found[f"ours-{rate:g}-{slots}-{batch}"] = own(config)
     twin = FrugalConfig(blind=blind, extra=Extra.TWIN, twin=TwinConfig(updates=16))
-    found |= {"ours": found["ours-0.003-4-8"], "sb3-tuned": found["sb3-0.002-5-0.01"]}
+    found["ours"] = own(replace(LIVELY, n_steps=4))
+    found |= {"ours-before": found["ours-0.003-4-8"], "sb3-tuned": found[TUNED]}
     found["twin"] = Contender(lambda seed: Frugal(scenario, twin, seed=seed), min(most_s, 60.0))
+    return found
+
+
+def a2c_settings() -> dict[str, dict[str, Any]]:
+    """What Stable-Baselines3's A2C was tuned over: one setting, everything near it that differs in one thing, and
+    what helped put together. `observed` and `rewarded`: whether these are standardised; `slots` of an episode."""
+    base: dict[str, Any] = {
+        "learning_rate": 2e-3, "n_steps": 5, "ent_coef": 0.01, "gamma": 0.95, "gae_lambda": 0.95,
+        "use_rms_prop": False, "normalize_advantage": True,
+    }  # fmt: skip
+    nets = {"net128": [128, 128], "net256": [256, 256], "net32": [32, 32]}
+    one: dict[str, dict[str, Any]] = {
+        "rate7e-4": {"learning_rate": 7e-4}, "rate4e-3": {"learning_rate": 4e-3}, "rate8e-3": {"learning_rate": 8e-3},
+        "slots2": {"n_steps": 2}, "slots16": {"n_steps": 16},
+        "entropy0": {"ent_coef": 0.0}, "entropy0.03": {"ent_coef": 0.03}, "entropy0.1": {"ent_coef": 0.1},
+        "discount0.9": {"gamma": 0.9}, "discount0.99": {"gamma": 0.99}, "gae1": {"gae_lambda": 1.0},
+        **{name: {"policy_kwargs": {"net_arch": sizes}} for name, sizes in nets.items()},
+        "rmsprop": {"use_rms_prop": True}, "advantages": {"normalize_advantage": False},
+        "rewards": {"rewarded": False}, "observations": {"observed": False}, "episodes32": {"slots": 32},
+    }  # fmt: skip
+    one["entropy0.2"] = {"ent_coef": 0.2}
+    found = {"sb3-base": base} | {f"sb3-{name}": base | change for name, change in one.items()}
+    for names in TOGETHER:
+        changes = [one[name] for name in names]
+        found["sb3-" + "+".join(names)] = base | {key: value for change in changes for key, value in change.items()}
     return found
 
 
@@ -99,13 +121,21 @@ class Rival:
     """A model of Stable-Baselines3 (or its contrib) on eight networks, its logger silent."""
 
     def __init__(
-        self, scenario: Scenario, columns: IntArray, kind: type[OnPolicyAlgorithm], normalised: bool,
-        settings: Mapping[str, Any], seed: int,
-    ) -> None:  # fmt: skip
-        env: VecEnv = FlatVecEnv(scenario, num_envs=ENVIRONMENTS, seed=1_000_000 * (seed + 1), columns=columns)
-        if normalised:
-            env = VecNormalize(env, gamma=float(settings.get("gamma", 0.99)))
-        self.model = kind("MlpPolicy", env, seed=seed, device="cpu", **settings)
+        self,
+        scenario: Scenario,
+        columns: IntArray,
+        kind: type[OnPolicyAlgorithm],
+        settings: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        own = dict(settings)
+        observed, rewarded, slots = own.pop("observed", True), own.pop("rewarded", True), own.pop("slots", 64)
+        env: VecEnv = FlatVecEnv(
+            scenario, num_envs=ENVIRONMENTS, seed=1_000_000 * (seed + 1), slots=slots, columns=columns
+        )
+        if observed or rewarded:
+            env = VecNormalize(env, norm_obs=observed, norm_reward=rewarded, gamma=float(own.get("gamma", 0.99)))
+        self.model = kind("MlpPolicy", env, seed=seed, device="cpu", **own)
         self.model.set_logger(Logger(None, []))
 
     @property

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.branch_sources import Origin, Traffic
-from agent.frugal import Extra, FrugalConfig, Learner
+from agent.frugal import LIVELY, Extra, FrugalConfig, Learner
 from agent.fused import scored
 from agent.network import PolicyNetwork
 from agent.planning import greedy_actions
@@ -75,6 +75,10 @@ def rows(*, blind: bool) -> dict[str, Row]:
     found["tuned"], found["replay"] = found["a2c-0.003-2-0.02"], found["replay-0.001-0.1"]
     for k in (1, 2, 4, 8):
         found[f"twin-k{k}"] = Row(replace(twin, twin=replace(twin.twin, horizon=k, branches=TRANSITIONS // k)), 2048)
+    for name in ("twin", "twin-k8"):
+        found[f"{name}-lively"] = replace(found[name], config=replace(found[name].config, a2c=LIVELY))
+    lively = replace(twin, extra=Extra.NONE, a2c=replace(LIVELY, n_steps=2))
+    found["tuned-lively"] = Row(lively, 8192)
     found["black-box"] = Row(replace(twin, extra=Extra.BLACK_BOX), 1024)
     return found | {name: Row(replace(twin, twin=replace(twin.twin, **kind)), 2048) for name, kind in ABLATIONS.items()}
 

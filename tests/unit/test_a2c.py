@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agent.a2c import A2CConfig, Rollout, advantages, policy_terms, standardised, update
+from agent.a2c import A2CConfig, Rollout, advantages, both_ways, policy_terms, standardised, update
 from agent.network import FeatureSizes, ObservationTensors, PolicyNetwork
 from agent.policy_loss import draw
 
@@ -72,6 +72,27 @@ def test_masked_actions_are_never_drawn(rng: torch.Generator) -> None:
     actions = draw(logits, rng)
     legal = torch.cat([torch.tensor([True]), seen.mask[0].flatten()])
     assert set(actions.tolist()) == set(torch.nonzero(legal).flatten().tolist())
+
+
+def test_what_keeps_staying_alive_pulls_as_hard_however_unlikely_it_became() -> None:
+    """With p = P(stay), ½·log p + ½·log(1 − p) has the slope ½ − p in the logit of stay, where an entropy has none."""
+    for stay in (-30.0, -2.0, 0.0, 2.0, 30.0):
+        logits = torch.tensor([[stay, 0.0, 0.0, -1e9]], requires_grad=True)
+        torch.autograd.backward(both_ways(logits))
+        assert logits.grad is not None
+        odds = torch.tensor(stay).exp() / 2.0
+        assert float(logits.grad[0, 0]) == pytest.approx(0.5 - float(odds / (1.0 + odds)), abs=1e-5)
+        assert float(logits.grad[0, 3]) == 0.0
+
+
+def test_where_no_move_is_legal_there_is_nothing_to_keep_alive() -> None:
+    logits = torch.tensor([[0.0, -1e9, -1e9], [0.0, 0.0, -1e9]], requires_grad=True)
+    kept = both_ways(logits)
+    assert float(kept.detach()) == pytest.approx(0.5 * float(torch.tensor(0.5).log()))  # the mean counts both rows
+    torch.autograd.backward(kept)
+    assert logits.grad is not None
+    assert not logits.grad[0].any()
+    assert logits.grad.isfinite().all()
 
 
 def test_entropy_counts_legal_actions_only(rng: torch.Generator) -> None:
