@@ -26,31 +26,33 @@ class CompiledPolicy:
 
     def __call__(self, observation: Observation) -> Scores:
         """Scores of every action, of one observation or of a batch [B, ...]."""
-        *lead, vnfs, servers = observation.mask.shape
+        mask = observation.mask
+        *lead, vnfs, servers = mask.shape
+        pairs = vnfs * servers
+        size = mask.size // pairs
         space = self._spaces.get((vnfs, servers))
         if space is None:
             space = self._spaces[vnfs, servers] = room(self.weights, vnfs, servers)
-        mask = np.ascontiguousarray(observation.mask).reshape(-1, vnfs * servers)
-        size = len(mask)
-        logits = np.empty((size, 1 + vnfs * servers), dtype=np.float32)
-        values = np.empty(size, dtype=np.float32)
+        logits, values = np.empty((size, 1 + pairs), np.float32), np.empty(size, np.float32)
         forward(
             self.weights,
             rows(observation.vnf, size, vnfs),
             rows(observation.server, size, servers),
-            rows(observation.pair, size, vnfs * servers),
-            np.ascontiguousarray(observation.glob, dtype=np.float32).reshape(size, -1),
-            mask,
+            rows(observation.pair, size, pairs),
+            np.ascontiguousarray(observation.glob, np.float32).reshape(size, -1),
+            np.ascontiguousarray(mask).reshape(size, pairs),
             *space,
             logits,
             values,
         )
+        if not lead:
+            return Scores(logits[0], values.reshape(()))
         return Scores(logits.reshape(*lead, -1), values.reshape(lead))
 
 
 def rows(array: Tensor, batch: int, rows: int) -> Tensor:
     """[batch, rows, features], together in memory."""
-    return np.ascontiguousarray(array, dtype=np.float32).reshape(batch, rows, array.shape[-1])
+    return np.ascontiguousarray(array, np.float32).reshape(batch, rows, array.shape[-1])
 
 
 def _weights(weights: Mapping[str, Tensor], scalers: Mapping[str, Tensor]) -> Records:
