@@ -64,14 +64,15 @@ def test_what_was_believed_counts_as_so_many_slots() -> None:
 def test_newer_slots_count_more() -> None:
     persistence, observed = walks(5)
     twin = observed.copy()
-    twin[: SLOTS // 2] = 2.0 * persistence[: SLOTS // 2] - observed[: SLOTS // 2]
+    wrong = SLOTS * 4 // 5  # so many slots the other way, then right
+    twin[:wrong] = 2.0 * persistence[:wrong] - observed[:wrong]
     steady = Shares(0.0, memory=1.0)
     fading = Shares(0.0, memory=0.9)
     for shares in (steady, fading):
         for row in zip(persistence, twin, observed, strict=True):
             shares.update(*row)
     assert fading.together == 1.0
-    assert steady.together < 1.0
+    assert steady.together == 0.0
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,6 +101,6 @@ def test_noise_is_hardly_worse_than_persistence_and_knowledge_far_better() -> No
             ratios.append((row.ratio, row.alone_ratio))
     useless, useful = np.array(ratios[::2]), np.array(ratios[1::2])
     assert useless[:, 1].mean() > 1.3
-    assert useless[:, 0].mean() < 1.02
+    assert useless[:, 0].mean() < 1.03
     assert useful[:, 0].mean() < 0.5
     assert GRID[0] == 0.0

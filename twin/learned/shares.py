@@ -1,9 +1,11 @@
 """How much of a forecast is the twin's: persistence + share · (twin − persistence), found from what was foretold.
 
 Every share of a grid from 0 to 1 has the error that a forecast mixed by it would have had so far, newer slots counting
-more. The one with the least error is used, first of all rows together, then of each row, which leaves the share of all
-only by what was read of itself. Where neither is better the smaller one counts, so that a twin that is of no use ends
-at 0, and the forecast at persistence. Source: combining forecasts by their past errors is Bates and Granger's (1969);
+more. Errors are relative to the larger one of twin and persistence in that slot, so that each slot counts alike: a
+session begins with moves, and errors a hundred times those of later would decide for all of it. The one with the least
+error is used, first of all rows together, then of each row, which leaves the share of all only by what was read of
+itself. Where neither is better the smaller one counts, so that a twin that is of no use ends at 0, and the forecast at
+persistence. Source: combining forecasts by their past errors is Bates and Granger's (1969);
 grid, forgetting and the weight of what was believed before are ours (docs/twin.md, "Shares").
 """
 
@@ -15,7 +17,7 @@ from twin.state import BoolArray, FloatArray
 
 GRID = np.linspace(0.0, 1.0, 9)
 MEMORY = 0.98  # what an error counts one slot later: about the last 50 slots
-BELIEVED = 4.0  # slots of its own that a share needs to leave what was believed before
+BELIEVED = 3.0  # slots of its own that a share needs to leave what was believed before
 _TINY = 1e-12
 
 
@@ -24,8 +26,8 @@ class Shares:
 
     def __init__(self, prior: float, *, memory: float = MEMORY) -> None:
         self.prior, self._memory = prior, memory
-        self._errors: FloatArray | None = None  # [G, N] sums over slots, by share
-        self._gap = self._slots = np.zeros(0)  # [N] sums of |twin − persistence|, and of slots
+        self._errors: FloatArray | None = None  # [G, N] sums over slots, by share; relative
+        self._gap = self._slots = np.zeros(0)  # [N] sums of |twin − persistence|, relative, and of slots
 
     def update(self, persistence: FloatArray, twin: FloatArray, observed: FloatArray) -> None:
         """One more slot [N], and what both said of it; NaN: not read."""
@@ -33,8 +35,10 @@ class Shares:
         if self._errors is None:
             self._errors = np.zeros((len(GRID), len(known)))
             self._gap, self._slots = np.zeros(len(known)), np.zeros(len(known))
-        self._errors = self._forgotten(self._errors, np.abs(mixed(GRID[:, None], persistence, twin) - observed), known)
-        self._gap = self._forgotten(self._gap, np.abs(twin - persistence), known)
+        larger = np.maximum(np.maximum(np.abs(persistence - observed), np.abs(twin - observed)), _TINY)
+        errors = np.abs(mixed(GRID[:, None], persistence, twin) - observed) / larger
+        self._errors = self._forgotten(self._errors, errors, known)
+        self._gap = self._forgotten(self._gap, np.abs(twin - persistence) / larger, known)
         self._slots = self._forgotten(self._slots, np.ones(len(known)), known)
 
     @property
