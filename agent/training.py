@@ -157,7 +157,8 @@ class TrainingRun:
         ]
         if start is None:
             self.collectors[0].fit_scalers(np.random.default_rng(seed))
-            self.network.prefer(PAIR_FEATURES.index("plan_gain"), config.gain_prior)
+            gain = "gain" if config.smoothing == 1.0 else "gain_forecast"
+            self.network.prefer(PAIR_FEATURES.index(gain), config.gain_prior)
         else:
             self.network.restore(start)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, eps=1e-5)
