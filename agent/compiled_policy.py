@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from agent.policy import BLOCKS, PolicyFunction, Scores
-from agent.policy_kernels import Records, forward, padded, room, weights_type
+from agent.policy_kernels import forward
+from agent.policy_space import Records, padded, room, weights_type
 from agent.space import Space
 from twin.checkpoint import Tensor
 from twin.features import Observation

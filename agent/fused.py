@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from agent.compiled_policy import CompiledPolicy, rows
-from agent.gradient_kernels import back, gradient
+from agent.gradient_kernels import gradient
+from agent.gradient_space import back
 from agent.network import ObservationTensors, PolicyNetwork
 from agent.policy import PolicyFunction
-from agent.policy_kernels import padded, room
+from agent.policy_space import padded, room
 from twin.features import Observation
 
 Float32Array = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 _HERE = Path(__file__).parent
 _SOURCES = ("compiled.py", "costs.py", "model.py", "batch.py", "routing.py", "*kernels.py")
-_BESIDE = ("lanes.py", "tiles.py", "space.py", "*kernels.py")  # of the folder `agent`, where that is installed
+_BESIDE = ("lanes.py", "tiles.py", "*space.py", "*kernels.py")  # of the folder `agent`, where that is installed
 
 
 def _cache_folder() -> Path:
