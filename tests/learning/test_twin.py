@@ -25,8 +25,9 @@ def test_a_short_fit_beats_persistence_on_a_run_it_never_saw() -> None:
     learner = TwinLearner(SMALL, seed=1, config=FitConfig(members=2, units=32))
     twin = learner.fit([r for seed in range(4) for r in run(seed)], rng=np.random.default_rng(1), steps=250)
     unseen = [twin.encoder.sequence(r) for r in run(50)]
-    ratio = {row.head: row.ratio for row in scores(twin.encoder, twin.function, unseen, distances=(4,))}
-    assert all(value < 0.8 for value in ratio.values()), ratio
+    table = scores(twin.encoder, twin.function, unseen, distances=(4,), shares=twin.shares)
+    assert all(row.alone_ratio < 0.8 for row in table), table
+    assert all(row.ratio < 1.0 for row in table), table
     diurnal = [isinstance(chain.traffic, DiurnalTraffic) for chain in SMALL.chains]
     traffic = predict(twin.encoder, twin.function, unseen[0], ahead=4)["traffic"]
     error, before = (np.nanmean(np.abs(p - traffic.observed)[8:, diurnal]) for p in (traffic.twin, traffic.persistence))
