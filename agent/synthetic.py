@@ -4,7 +4,8 @@
     2. offer it traffic that was recorded after that moment, or drawn (`agent.branch_sources`)
     3. play the actor k slots on one member's physics, drawn anew for every batch
     4. play the same actions on the other members: a branch on whose rewards they disagree is dropped
-    5. while the newest readings are predicted worse than a bound, there are no branches at all
+    5. while the newest readings are predicted worse than a bound, and no better than by the scenario file, there are no
+       branches at all
 
 What is known is computed: placement, feasibility, the reward's formula. Source: paper (synthetic experience); ours:
 how (docs/agent.md, "Synthetic experience").
@@ -22,7 +23,7 @@ from agent.branch_sources import Origin, Sources, Traffic
 from agent.network import PolicyNetwork
 from agent.trajectory import Trajectory, play_slots
 from twin.branches import Branches
-from twin.experience import Experience, Starts
+from twin.experience import Experience, Reading, Starts
 from twin.fast import BatchObservation
 from twin.identification import Identification
 from twin.model import Model
@@ -46,8 +47,8 @@ class TwinConfig:
     `network_updates` gradient steps per fit.
 
     `members` of the ensemble, `disagreement` the greatest deviation of a branch's reward over them, `bound` the
-    hold-out error above which the twin is off. `physics` identified on at most `fit_rows` readings; `believed`: the
-    policy's features are computed on that physics, too.
+    hold-out error above which the twin is off unless the scenario file's is greater. `physics` identified on at most
+    `fit_rows` readings; `believed`: the policy's features are computed on that physics, too.
     """
 
     branches: int = 32
@@ -68,8 +69,8 @@ class TwinConfig:
 
 
 class Synthesis:
-    """The twin as a source of experience. `error` is its hold-out error (nan before the first), `kept` the share of the
-    last batch's branches that the members agreed on."""
+    """The twin as a source of experience. `error` is its hold-out error, `file_error` the scenario file's on the same
+    readings (nan before the first), `kept` the share of the last batch's branches that the members agreed on."""
 
     def __init__(self, scenario: Scenario, config: TwinConfig, rng: np.random.Generator) -> None:
         self.scenario, self.config, self._rng = scenario, config, rng
@@ -82,7 +83,7 @@ class Synthesis:
         )  # fmt: skip
         self._branches = Branches(scenario, config.branches, config.horizon)
         self._judges = Branches(scenario, config.branches, config.horizon, features=False)
-        self.error, self.kept = float("nan"), 1.0
+        self.error, self.file_error, self.kept = float("nan"), float("nan"), 1.0
         self._fitted = 0
 
     @property
@@ -93,12 +94,17 @@ class Synthesis:
     @property
     def trusted(self) -> bool:
         """Step 5."""
-        return not self.error > self.config.bound
+        return not self.error > self.config.bound or self.error < self.file_error
+
+    def judge(self, rows: Reading) -> None:
+        """Predicts readings that it was not fitted on."""
+        self.error = self.identified.error(rows)
+        self.file_error = self.identified.error(rows, self.identified.nominal)
 
     def learn(self, experience: Experience) -> None:
         """Judges the last fit by what was read since, then refits where a quarter more was read since."""
         if self._fitted and len(experience) > self._fitted:
-            self.error = self.identified.error(experience.rows(max(self._fitted, len(experience) - 8)))
+            self.judge(experience.rows(max(self._fitted, len(experience) - 8)))
         if self.config.physics is Physics.IDENTIFIED and len(experience) >= 1.25 * self._fitted:
             rows = experience.rows()
             count = len(rows.hosts)

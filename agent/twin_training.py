@@ -118,9 +118,12 @@ def fine_tune(
     rng = np.random.default_rng([seed, 3])
     synthesis = Synthesis(scenario, replace(config.twin, horizon=horizon), rng)
     synthesis.learn(past)
-    synthesis.error = synthesis.identified.error(newest.rows())
+    synthesis.judge(newest.rows())
     if not synthesis.trusted:
-        raise InputError(f"the twin's hold-out error is {synthesis.error:.2f}, above {config.twin.bound}: not used")
+        raise InputError(
+            f"the twin's hold-out error is {synthesis.error:.2f}, above {config.twin.bound} and no better "
+            f"than the scenario file's {synthesis.file_error:.2f}: not used"
+        )
     network, draws = PolicyNetwork(SIZES, hidden=start.weights["own.weight"].shape[0]), torch.Generator()
     network.restore(start)
     draws.manual_seed(seed)

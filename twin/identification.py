@@ -67,15 +67,16 @@ class Identification:
                 replace(correction, idle=idle, dynamic=dynamic), rows, weights, self._prior[k]
             )
 
-    def error(self, rows: Reading) -> float:
-        """Mean over (reading, chain) of |log(predicted / measured delay)| plus the same of total power, by member 0.
+    def error(self, rows: Reading, physics: Model | None = None) -> float:
+        """Mean over (reading, chain) of |log(predicted / measured delay)| plus the same of total power, of `physics`;
+        by default of member 0.
 
         Called with readings that came after the last fit it is the twin's hold-out error; nan without readings.
         """
         rows = _steady(rows)
         if not len(rows.hosts):
             return float("nan")
-        physics = self.physics(0)
+        physics = physics or self.physics(0)
         known = _known(rows.chain_delay_ms)
         off = np.abs(self._log_delays(physics, rows) - np.log(np.where(known, rows.chain_delay_ms, 1.0)))
         measured_w = rows.server_power_w.sum(axis=1)

@@ -109,6 +109,19 @@ def test_a_twin_that_predicts_badly_is_off_and_one_that_learns_is_on(scenario: S
     assert made[True] > 0
 
 
+def test_a_twin_above_the_bound_is_on_where_it_predicts_better_than_the_file(scenario: Scenario) -> None:
+    """No twin is exact in a world that it cannot express; it is of use while it is nearer to it than the file."""
+    config = replace(QUICK, twin=replace(QUICK.twin, bound=0.0))
+    learner = Learner(scenario, config, seed=0, physics=_distorted(scenario))
+    for _ in range(4):
+        learner.round()
+    synthesis = learner.synthesis
+    assert 0.0 < synthesis.error < synthesis.file_error
+    assert synthesis.trusted
+    synthesis.error = 1.01 * synthesis.file_error
+    assert not synthesis.trusted
+
+
 def test_branches_on_which_the_members_disagree_are_dropped(scenario: Scenario) -> None:
     """Two members that believe in other worlds keep few; equal ones keep all."""
     learner = Learner(scenario, replace(QUICK, extra=Extra.NONE), seed=0)
