@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.gradient_space import Back, way_laid_out
+from agent.gradient_space import Back, back_laid_out
 from agent.lanes import LANES, greater, load, spread, store, total, where_above, where_equal
 from agent.policy_kernels import embeddings
 from agent.policy_space import Float32Array, Record, Records, Room, laid_out
@@ -216,7 +216,7 @@ def gradient(
     The work space must keep all pairs (`agent.policy_kernels.room`).
     """
     w, g = weights[0], sums[0]
-    r, k = laid_out(w, numbers, plan), way_laid_out(w, back_numbers, back_plan)
+    r, k = laid_out(w, numbers, plan), back_laid_out(w, back_numbers, back_plan)
     for b in range(len(mask)):
         embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, k.logits[0])
         k.context[:] = _ZERO

@@ -59,7 +59,7 @@ def back(weights: Records, vnfs: int, servers: int) -> Space:
 
 
 @inner_fused
-def way_laid_out(w: Record, numbers: Float32Array, plan: IndexArray) -> Back:
+def back_laid_out(w: Record, numbers: Float32Array, plan: IndexArray) -> Back:
     """The sheets of `back`, filled with what does not change."""
     k = Back(
         sheet(numbers, plan, 0), sheet(numbers, plan, 1), sheet(numbers, plan, 2), sheet(numbers, plan, 3),
