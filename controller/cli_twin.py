@@ -106,7 +106,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def _title(runs: Sequence[JournalRuns], count: int) -> str:
-    return f"{runs[0].scenario.name}: mean absolute errors over {count} runs"
+    return f"{runs[0].scenario.name}: mean absolute errors over {count} run{'s' if count > 1 else ''}"
 
 
 def load(arguments: argparse.Namespace) -> int:

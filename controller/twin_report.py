@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from twin.learned.digital_twin import DigitalTwin
@@ -19,17 +20,24 @@ ROLL_SLOTS, DRAWS = 24, 64
 
 
 def error_table(title: str, rows: Sequence[Score]) -> Table:
-    """Mean absolute error of every head at every distance, mixed with persistence as it is used and the twin's alone;
-    calibration is the share of truths inside the bands."""
-    table = Table("head", "ahead", "unit", "twin", "alone", "persistence", "seasonal", "model", "twin / persistence",
-                  "alone /", "in 50 % band", "in 90 %", title=title)  # fmt: skip
+    """Mean absolute error of every head, so many slots ahead, mixed with persistence as it is used; as shares of
+    persistence's, that and the twin's alone; and what share of truths is inside the bands. Fits 80 columns."""
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("head", no_wrap=True)
+    table.add_column("in", no_wrap=True)
+    for name in ("twin", "persist.", "season", "model", "ratio", "alone", "50 %", "90 %"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        errors = (row.twin, row.alone, row.persistence, row.seasonal, row.model)
+        numbers = (row.twin, row.persistence, row.seasonal, row.model, row.ratio, row.alone_ratio)
         table.add_row(
-            row.head, str(row.ahead), UNITS[row.head], *(_number(e) for e in errors), _number(row.ratio),
-            _number(row.alone_ratio),
+            row.head, str(row.ahead), *map(_number, numbers),
             f"{row.inside_50:.0%}", f"{row.inside_90:.0%}", end_section=row.head == SCORED[-1],
         )  # fmt: skip
+    units = ", ".join(f"{head} {UNITS[head]}" for head in dict.fromkeys(row.head for row in rows))
+    table.caption = (
+        "ratio: of the twin's error, as used, to persistence's; alone: of the unmixed\n"
+        f"twin's; 50 %, 90 %: truths inside these bands; {units}"
+    )
     return table
 
 
