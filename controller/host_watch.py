@@ -91,13 +91,16 @@ class HostWatch:
         return [*samples, *servers, *power, *self._placement(now_s)]
 
     def _server_samples(self, now_s: float, readings: HostReadings) -> list[Sample]:
-        """A server whose engine does not answer, or where nothing would start, is down."""
-        resting, samples = self.migrations.resting(now_s), list[Sample]()
+        """A server whose engine does not answer, or where nothing would start, is down.
+
+        One whose engine answers but could not be read is neither: an instance that ends while it is read does that.
+        """
+        down, samples = self.migrations.resting(now_s) | readings.silent, list[Sample]()
         for server in (s.id for s in self.scenario.servers):
-            if server in readings.servers and server not in resting:
-                samples += self._usage.server(now_s, server, readings.servers[server])
-            else:
+            if server in down:
                 samples += self._usage.server_lost(now_s, server)
+            elif server in readings.servers:
+                samples += self._usage.server(now_s, server, readings.servers[server])
         return samples
 
     def _placement(self, now_s: float) -> list[Sample]:

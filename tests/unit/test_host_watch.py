@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from controller.containers import Instance
+from controller.containers import Instance, ServerUsage
 from controller.host_watch import SERVER_LOST_S
 from controller.hosts import HostReadings
 from tests.fakes.service import SiteService
@@ -20,11 +20,23 @@ class Site(SiteService):
     """Polls give what a test says."""
 
     def poll_hosts(
-        self, *, dead: Mapping[str, str] | None = None, silent: Sequence[str] = (), strangers: Sequence[Instance] = ()
+        self,
+        *,
+        dead: Mapping[str, str] | None = None,
+        silent: Sequence[str] = (),
+        strangers: Sequence[Instance] = (),
+        read: Sequence[str] = (),
     ) -> None:
-        readings = HostReadings({}, {}, dead or {}, strangers, frozenset(silent))
+        servers = dict.fromkeys(read, ServerUsage(1.0, 1.0))
+        readings = HostReadings({}, servers, dead or {}, strangers, frozenset(silent))
         self.hosts.poll = lambda _active: readings  # type: ignore[method-assign,assignment]
         self.watch.poll()
+
+    def down(self) -> set[str]:
+        """Servers that count as down after what the polls have told."""
+        self.builder.add(self.telemetry.take_samples(self.site.now_s))
+        up = self.builder.build(self.site.now_s).server_up
+        return {server.id for server, is_up in zip(self.scenario.servers, up, strict=True) if not is_up}
 
     def wanted_moves(self) -> list[tuple[str, str]]:
         return [(r.vnf, r.target) for r in self.migrations.records.values()]
@@ -77,3 +89,11 @@ def test_when_no_engine_answers_nothing_is_moved(site: Site) -> None:
     site.site.now_s += 10 * SERVER_LOST_S
     site.poll_hosts(silent=everyone)
     assert site.wanted_moves() == []
+
+
+def test_only_a_server_whose_engine_is_silent_is_down(site: Site) -> None:
+    first, second, *others = (server.id for server in SMALL.servers)
+    site.poll_hosts(silent=[first], read=[second])  # the others answer, but an instance ended while they were read
+    assert site.down() == {first}
+    site.poll_hosts(read=[first, second, *others])
+    assert site.down() == set()
