@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twin.feature_kernels import Sheets
+from twin.features import empty_sheets
 from twin.model import (
     SEEN_CHAIN,
     SEEN_SERVER,
@@ -20,7 +22,10 @@ from twin.model import (
     work,
 )
 from twin.plan_kernels import Plans, plans
-from twin.state import FloatArray, IntArray
+from twin.scenario import Scenario
+from twin.state import BoolArray, FloatArray, IntArray
+from twin.tables import initial_hosts
+from twin.traffic_kernels import Profiles, profiles
 from twin.way_kernels import Lanes, Ways, new_lanes, new_ways
 
 
@@ -79,6 +84,21 @@ class Scratch(NamedTuple):
     next_mbps: FloatArray  # [C]
 
 
+class Life(NamedTuple):
+    """All that a control period of B instances works on."""
+
+    belief: Model  # what features and feasibility go by
+    truth: Model
+    profiles: Profiles
+    home: IntArray  # [V] the scenario's own placement
+    settings: Settings
+    batch: Batch
+    scratch: Scratch
+    sheets: Sheets  # with a leading axis B
+    mask: BoolArray  # [B, V, S]
+    results: Records  # [B] RESULT
+
+
 def new_batch(m: Model, batch: int, seed: int, *, truth: Model, given_slots: int = 0) -> Batch:
     """Arrays for `batch` instances of the network `truth` that is believed to be `m`, to be filled by a reset."""
     servers, vnfs, chains = len(m.servers), len(m.vnfs), len(m.chains)
@@ -127,4 +147,23 @@ def new_scratch(m: Model, truth: Model) -> Scratch:
         held_cores=np.zeros(len(m.servers)),
         held_mb=np.zeros(len(m.servers)),
         next_mbps=np.zeros(len(m.chains)),
+    )
+
+
+def new_life(
+    scenario: Scenario, settings: Settings, batch: Batch, *, belief: Model, truth: Model, world: Scenario
+) -> Life:
+    """All of these instances; traffic and endpoints are those of the scenario `world`."""
+    size, vnfs, servers = len(batch.instances), len(scenario.vnfs), len(scenario.servers)
+    return Life(
+        belief=belief,
+        truth=truth,
+        profiles=profiles(world),
+        home=initial_hosts(scenario),
+        settings=settings,
+        batch=batch,
+        scratch=new_scratch(belief, truth),
+        sheets=empty_sheets(size, vnfs, servers),
+        mask=np.zeros((size, vnfs, servers), dtype=np.bool_),
+        results=np.zeros(size, dtype=RESULT),
     )

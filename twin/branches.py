@@ -12,11 +12,11 @@ from dataclasses import astuple
 
 import numpy as np
 
-from twin.batch import RESULT, Settings, new_batch, new_scratch
+from twin.batch import Settings, new_batch, new_life
 from twin.experience import Starts
 from twin.fast import BatchInfo, BatchObservation, Float32Array, happened
 from twin.feasibility import Limits
-from twin.features import empty_sheets
+from twin.handed import Handed
 from twin.migration_cost import MigrationCost
 from twin.model import Bounds, Model, model
 from twin.move_modes import move_costs
@@ -25,8 +25,6 @@ from twin.scenario import Scenario
 from twin.slot_kernels import MOVE_COST
 from twin.state import FloatArray, IntArray
 from twin.step_kernels import begin, run
-from twin.tables import initial_hosts
-from twin.traffic_kernels import profiles
 
 
 class Branches:
@@ -53,53 +51,39 @@ class Branches:
         self.scenario, self.size, self.horizon = scenario, batch, horizon
         self.belief = model(scenario, configured_routes(scenario))
         self.physics = physics or self.belief
-        self._profiles, self._home = profiles(scenario), initial_hosts(scenario)
-        self._settings = _settings(scenario, migration, limits or Limits(), illegal_penalty, horizon, features)
-        self._batch = new_batch(self.belief, batch, 0, truth=self.physics, given_slots=horizon)
-        self._results = np.zeros(batch, dtype=RESULT)
-        self._scratch = new_scratch(self.belief, self.physics)
-        vnfs, servers = len(scenario.vnfs), len(scenario.servers)
-        self._sheets, self._mask = empty_sheets(batch, vnfs, servers), np.zeros((batch, vnfs, servers), dtype=np.bool_)
+        settings = _settings(scenario, migration, limits or Limits(), illegal_penalty, horizon, features)
+        arrays = new_batch(self.belief, batch, 0, truth=self.physics, given_slots=horizon)
+        life = new_life(scenario, settings, arrays, belief=self.belief, truth=self.physics, world=scenario)
+        self._handed = Handed(life)
 
     def begin(self, starts: Starts, traffic_mbps: FloatArray) -> BatchObservation:
         """Starts all branches anew, with `traffic_mbps` [B, horizon, C] in their slots. ValueError for other shapes."""
-        given = self._batch.given_mbps
+        life = self._handed.value
+        rows, seen, given = life.batch.instances, life.batch.seen, life.batch.given_mbps
         if len(starts) != self.size or traffic_mbps.shape != given.shape:
             raise ValueError(f"{len(starts)} starts, traffic {traffic_mbps.shape}: want {self.size} and {given.shape}")
         given[:] = traffic_mbps
-        rows, seen = self._batch.instances, self._batch.seen
         rows["slot"], rows["left"] = 0, self.horizon
         seen.hosts[:], seen.ends[:], seen.offered_mbps[:] = starts.hosts, starts.ends, starts.offered_mbps
-        self._batch.first_hosts[:], self._batch.idle_s[:] = starts.first_hosts, starts.idle_s
-        self._batch.moved_s[:] = -starts.since_move_s
-        b = self._batch
-        begin(
-            self.belief, self.physics, self._profiles, self._settings, b, self._scratch, self._sheets, self._mask
-        )  # fmt: skip
+        life.batch.first_hosts[:], life.batch.idle_s[:] = starts.first_hosts, starts.idle_s
+        life.batch.moved_s[:] = -starts.since_move_s
+        if life.belief is not self.belief or life.truth is not self.physics:
+            self._handed = Handed(life._replace(belief=self.belief, truth=self.physics))
+        begin(self._handed)
         return self._observation()
 
     def step(self, actions: IntArray) -> tuple[BatchObservation, Float32Array, BatchInfo]:
         """One slot: (observation after it, reward [B], what happened). ValueError past the horizon."""
-        if (self._batch.instances["left"] <= 0).any():
+        if (self._handed.value.batch.instances["left"] <= 0).any():
             raise ValueError(f"branches end after {self.horizon} slots")
-        run(
-            self.belief,
-            self.physics,
-            self._profiles,
-            self._home,
-            self._settings,
-            self._batch,
-            self._scratch,
-            self._sheets,
-            self._mask,
-            np.ascontiguousarray(actions, dtype=np.int64),
-            self._results,
-        )
-        return self._observation(), self._results["reward"].astype(np.float32), happened(self._results)
+        run(self._handed, np.ascontiguousarray(actions, dtype=np.int64))
+        results = self._handed.value.results
+        return self._observation(), results["reward"].astype(np.float32), happened(results)
 
     def _observation(self) -> BatchObservation:
-        s = self._sheets
-        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=self._mask)
+        life = self._handed.value
+        s = life.sheets
+        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=life.mask)
 
 
 def _settings(

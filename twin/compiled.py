@@ -18,7 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _HERE = Path(__file__).parent
-_SOURCES = ("compiled.py", "costs.py", "model.py", "batch.py", "routing.py", "*kernels.py")
+_SOURCES = ("compiled.py", "costs.py", "model.py", "batch.py", "handed.py", "routing.py", "*kernels.py")
 _BESIDE = ("lanes.py", "tiles.py", "*space.py", "*kernels.py")  # of the folder `agent`, where that is installed
 
 

@@ -13,10 +13,10 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from twin.batch import RESULT, Settings, new_batch, new_scratch
+from twin.batch import Life, Settings, new_batch, new_life
 from twin.experience import Reading
 from twin.feasibility import Limits
-from twin.features import empty_sheets
+from twin.handed import Handed
 from twin.migration_cost import MigrationCost
 from twin.model import Bounds, Model, Records, Seen, model
 from twin.move_modes import move_costs
@@ -25,8 +25,6 @@ from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
 from twin.search import Search, search_seen
 from twin.slot_kernels import MOVE_COST
 from twin.step_kernels import RESET, REST, retrace_all, run
-from twin.tables import initial_hosts
-from twin.traffic_kernels import profiles
 
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -90,14 +88,12 @@ class BatchSim:
         self.scenario, self.size = scenario, batch
         world = truth or scenario
         _check(scenario, world, batch, slots)
-        self._belief = model(scenario, configured_routes(scenario))
-        self._truth = physics or model(world, configured_routes(world))
-        self._profiles = profiles(world)
-        self._home = initial_hosts(scenario)
-        self._settings = Settings(
+        belief, bounds = model(scenario, configured_routes(scenario)), limits or Limits()
+        reality = physics or model(world, configured_routes(world))
+        settings = Settings(
             costs=np.array([astuple(cost) for cost in move_costs(world, migration)], dtype=MOVE_COST),
-            bounds=Bounds((limits or Limits()).cpu, (limits or Limits()).link),
-            cooldown_s=(limits or Limits()).cooldown_s,
+            bounds=Bounds(bounds.cpu, bounds.link),
+            cooldown_s=bounds.cooldown_s,
             illegal_penalty=illegal_penalty,
             randomise=randomise,
             slots=slots,
@@ -106,24 +102,25 @@ class BatchSim:
             forecast_error=forecast_error,
             smoothing=smoothing,
             features=features,
-            known=self._belief is self._truth,
+            known=belief is reality,
         )
-        self._batch = new_batch(self._belief, batch, seed, truth=self._truth)
-        self._results = np.zeros(batch, dtype=RESULT)
-        self._scratch = new_scratch(self._belief, self._truth)
-        self._sheets = empty_sheets(batch, len(scenario.vnfs), len(scenario.servers))
-        self._mask = np.zeros((batch, len(scenario.vnfs), len(scenario.servers)), dtype=np.bool_)
+        arrays = new_batch(belief, batch, seed, truth=reality)
+        self._handed = Handed(new_life(scenario, settings, arrays, belief=belief, truth=reality, world=world))
         self._actions = 1 + len(scenario.vnfs) * len(scenario.servers)
+
+    @property
+    def _life(self) -> Life:
+        return self._handed.value
 
     @property
     def hosts(self) -> npt.NDArray[np.int64]:
         """The present placement [B, V] as rows of servers (a copy)."""
-        return self._batch.seen.hosts.copy()
+        return self._life.batch.seen.hosts.copy()
 
     @property
     def offered_mbps(self) -> FloatArray:
         """The traffic of the last slot [B, C] (a copy)."""
-        return self._batch.seen.offered_mbps.copy()
+        return self._life.batch.seen.offered_mbps.copy()
 
     def state(self) -> dict[str, npt.NDArray[np.uint8]]:
         """All that changes, as bytes (copies): with it `restore` makes another simulator of the same arguments go on
@@ -137,22 +134,23 @@ class BatchSim:
             if kept is None or kept.size != array.nbytes:
                 raise ValueError(f"{name}: not of this simulator")
             array.reshape(-1).view(np.uint8)[:] = kept
-        retrace_all(self._truth, self._batch)
+        retrace_all(self._handed)
         return self._observation()
 
     def _changing(self) -> dict[str, npt.NDArray[Any]]:
-        batch, seen = self._batch._asdict(), self._batch.seen._asdict()
+        batch, seen = self._life.batch._asdict(), self._life.batch.seen._asdict()
         del batch["seen"], batch["ways"], batch["coming_mbps"]
-        return {**batch, **seen, **self._sheets._asdict(), "mask": self._mask}
+        return {**batch, **seen, **self._life.sheets._asdict(), "mask": self._life.mask}
 
     def believe(self, belief: Model) -> None:
         """From now on features and feasibility believe this model of the network instead of the scenario file's."""
-        self._belief = belief
-        self._settings = self._settings._replace(known=belief is self._truth)
+        life = self._life
+        settings = life.settings._replace(known=belief is life.truth)
+        self._handed = Handed(life._replace(belief=belief, settings=settings))
 
     def reading(self) -> Reading:
         """What can be measured now, copied. After a reset: as it stood before the first slot."""
-        batch, seen, settings = self._batch, self._batch.seen, self._settings
+        batch, seen, settings = self._life.batch, self._life.batch.seen, self._life.settings
         rows = batch.instances
         return Reading(
             hosts=seen.hosts.copy(),
@@ -163,26 +161,26 @@ class BatchSim:
             server_cores=seen.servers["cores"].copy(),
             server_power_w=seen.servers["power_w"].copy(),
             idle_s=batch.idle_s.copy(),
-            since_move_s=rows["slot"][:, None] * self._profiles.period_s - batch.moved_s,
+            since_move_s=rows["slot"][:, None] * self._life.profiles.period_s - batch.moved_s,
             first=rows["left"] == settings.slots,
             roamed=self._roamed(rows["slot"]) & (rows["left"] < settings.slots),
         )
 
     def search(self, b: int) -> Search:
         """Instance b as it is seen now, under the forecast that it is shown, ready to be searched. Copies."""
-        seen = self._batch.seen
+        seen = self._life.batch.seen
         one = Seen(*(array if name == "background" else array[b].copy() for name, array in seen._asdict().items()))
-        quiet = one._replace(offered_mbps=one.forecast_mbps, background=self._belief.quiet)
-        return search_seen(self.scenario, self._belief, quiet)
+        quiet = one._replace(offered_mbps=one.forecast_mbps, background=self._life.belief.quiet)
+        return search_seen(self.scenario, self._life.belief, quiet)
 
     def _roamed(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        roam_s, period_s = self._profiles.roam_s, self._profiles.period_s
+        roam_s, period_s = self._life.profiles.roam_s, self._life.profiles.period_s
         before, now = (slots - 1)[:, None] * period_s, slots[:, None] * period_s
         return np.asarray(((roam_s > before) & (roam_s <= now)).any(axis=1), dtype=np.bool_)
 
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""
-        self._run(np.full(self.size, RESET))
+        run(self._handed, np.full(self.size, RESET))
         return self._observation()
 
     def step(
@@ -195,33 +193,18 @@ class BatchSim:
         chosen = np.asarray(actions, dtype=np.int64)
         if chosen.shape != (self.size,) or (chosen < 0).any() or (chosen >= self._actions).any():
             raise ValueError(f"actions must be {self.size} numbers from 0 to {self._actions - 1}")
-        self._run(chosen)
-        done, info = self._results["done"].astype(np.bool_), happened(self._results)
-        reward = self._results["reward"].astype(np.float32)
+        run(self._handed, chosen)
+        done, info = self._life.results["done"].astype(np.bool_), happened(self._life.results)
+        reward = self._life.results["reward"].astype(np.float32)
         if done.any():
             seen = self._observation()
-            info["final_obs"] = deepcopy(seen) if self._settings.features else seen
-            self._run(np.where(done, RESET, REST))
+            info["final_obs"] = deepcopy(seen) if self._life.settings.features else seen
+            run(self._handed, np.where(done, RESET, REST))
         return self._observation(), reward, done, info
 
-    def _run(self, actions: npt.NDArray[np.int64]) -> None:
-        run(
-            self._belief,
-            self._truth,
-            self._profiles,
-            self._home,
-            self._settings,
-            self._batch,
-            self._scratch,
-            self._sheets,
-            self._mask,
-            actions,
-            self._results,
-        )
-
     def _observation(self) -> BatchObservation:
-        s = self._sheets
-        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=self._mask)
+        s = self._life.sheets
+        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=self._life.mask)
 
 
 def happened(out: Records) -> BatchInfo:

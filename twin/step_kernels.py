@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 
-from twin.batch import Batch, Scratch, Settings
+from twin.batch import Batch, Life, Scratch, Settings
 from twin.compiled import compiled, inner
 from twin.feature_kernels import Sheets, model_seen, write_features
+from twin.handed import Handed, opened
 from twin.kernels import copy
 from twin.legal_kernels import harms, harms_as_modelled, is_as_modelled, may_enter, seen_by
-from twin.model import Model, Record, Records
+from twin.model import Model, Record
 from twin.move_kernels import trial_moves
 from twin.refusal_kernels import FEASIBLE, refuse_all
 from twin.slot_kernels import Powered, is_awake, move_j, move_s, slot_j
 from twin.start_kernels import course, hold, look_around, read, reset_one, retrace
-from twin.state import BoolArray, IntArray
+from twin.state import IntArray
 from twin.traffic_kernels import Profiles, locate, normal, offer, roams
 from twin.wave_kernels import offer_all
 from twin.way_kernels import (
@@ -133,86 +134,73 @@ def look_ahead(p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int) -> No
 
 
 @inner
-def observe_one(
-    m: Model, p: Profiles, g: Settings, batch: Batch, x: Scratch, sheets: Sheets, mask: BoolArray, b: int
-) -> None:
-    """Mask and features of instance b, on the model `m` of the scenario file."""
+def _observe(life: Life, b: int) -> None:
+    """Mask and features of instance b, on the model of the scenario file."""
+    m, p, g, batch, x, out = life.belief, life.profiles, life.settings, life.batch, life.scratch, life.sheets
     look_ahead(p, g, batch, x, b)
-    seen = seen_by(m, p, g, batch, b)
+    seen, mask = seen_by(m, p, g, batch, b), life.mask[b]
     model_seen(m, seen, x.w)
     trial_moves(m, seen.hosts, seen.offered_mbps, seen.ends, x.w, x.changes)
     refuse_all(m, seen, g.bounds, x.changes, x.w, x.codes)
     for v in range(len(m.vnfs)):
         for s in range(len(m.servers)):
-            mask[b, v, s] = x.codes[v, s] == FEASIBLE
-    rows = Sheets(sheets.vnf[b], sheets.server[b], sheets.pair[b], sheets.glob[b])
-    write_features(m, seen, mask[b], x.changes, x.w, x.spare, x.spare_changes, x.plans, rows)
+            mask[v, s] = x.codes[v, s] == FEASIBLE
+    rows = Sheets(out.vnf[b], out.server[b], out.pair[b], out.glob[b])
+    write_features(m, seen, mask, x.changes, x.w, x.spare, x.spare_changes, x.plans, rows)
+
+
+@inner
+def _live(life: Life, b: int, action: int) -> None:
+    """One control period of instance b; an illegal action is a stay with a penalty."""
+    m, p, g, batch, x, out = life.belief, life.profiles, life.settings, life.batch, life.scratch, life.results[b]
+    v, s, servers, judge = -1, 0, len(m.servers), False
+    out.illegal = 0
+    if action > 0:
+        v, s = (action - 1) // servers, (action - 1) % servers
+        if g.features:
+            out.illegal = not life.mask[b, v, s]
+        else:
+            judge = is_as_modelled(p, g, batch, b)
+            out.illegal = not may_enter(m, p, g, batch, b, v, s) or (
+                not judge and harms_as_modelled(m, p, g, batch, x, b, v, s)
+            )
+        if out.illegal:
+            v = -1
+    step_one(life.truth, p, g, batch, x, out, b, v, s, judge)
+    out.reward -= g.illegal_penalty * out.illegal
 
 
 @compiled
-def begin(
-    belief: Model,
-    truth: Model,
-    p: Profiles,
-    g: Settings,
-    batch: Batch,
-    x: Scratch,
-    sheets: Sheets,
-    mask: BoolArray,
-) -> None:
+def begin(handed: Handed[Life]) -> None:
     """Every instance is seen as it would read where its placement, traffic and endpoints have been written."""
-    lay_out(truth, x.lanes)
-    for b in range(len(batch.instances)):
-        look_around(truth, batch, x, b)
-        observe_one(belief, p, g, batch, x, sheets, mask, b)
+    life = opened(handed)
+    lay_out(life.truth, life.scratch.lanes)
+    for b in range(len(life.batch.instances)):
+        look_around(life.truth, life.batch, life.scratch, b)
+        _observe(life, b)
 
 
 @compiled
-def retrace_all(m: Model, batch: Batch) -> None:
+def retrace_all(handed: Handed[Life]) -> None:
     """Traces every instance anew where placements and endpoints have been written."""
-    for b in range(len(batch.instances)):
-        retrace(m, batch, b)
+    life = opened(handed)
+    for b in range(len(life.batch.instances)):
+        retrace(life.truth, life.batch, b)
 
 
 @compiled
-def run(
-    belief: Model,
-    truth: Model,
-    p: Profiles,
-    home: IntArray,
-    g: Settings,
-    batch: Batch,
-    x: Scratch,
-    sheets: Sheets,
-    mask: BoolArray,
-    actions: IntArray,
-    results: Records,
-) -> None:
+def run(handed: Handed[Life], actions: IntArray) -> None:
     """Every instance lives one control period, or is reset where its action is RESET, or rests where it is REST."""
-    servers = len(belief.servers)
-    lay_out(truth, x.lanes)
-    if batch.given_mbps.shape[1] == 0:
-        offer_all(p, batch)
+    life = opened(handed)
+    lay_out(life.truth, life.scratch.lanes)
+    if life.batch.given_mbps.shape[1] == 0:
+        offer_all(life.profiles, life.batch)
     for b in range(len(actions)):
         if actions[b] == REST:
             continue
         if actions[b] == RESET:
-            reset_one(truth, p, home, g, batch, x, b)
+            reset_one(life.truth, life.profiles, life.home, life.settings, life.batch, life.scratch, b)
         else:
-            v, s, out = -1, 0, results[b]
-            out.illegal, judge = 0, False
-            if actions[b] > 0:
-                v, s = (actions[b] - 1) // servers, (actions[b] - 1) % servers
-                if g.features:
-                    out.illegal = not mask[b, v, s]
-                else:
-                    judge = is_as_modelled(p, g, batch, b)
-                    out.illegal = not may_enter(belief, p, g, batch, b, v, s) or (
-                        not judge and harms_as_modelled(belief, p, g, batch, x, b, v, s)
-                    )
-                if out.illegal:
-                    v = -1
-            step_one(truth, p, g, batch, x, out, b, v, s, judge)
-            out.reward -= g.illegal_penalty * out.illegal
-        if g.features:
-            observe_one(belief, p, g, batch, x, sheets, mask, b)
+            _live(life, b, actions[b])
+        if life.settings.features:
+            _observe(life, b)

@@ -80,6 +80,30 @@ def test_other_shapes_are_refused() -> None:
         Branches(scenario, 0, 1)
 
 
+def test_another_physics_and_another_belief_hold_from_the_next_beginning() -> None:
+    scenario, rng = line(), np.random.default_rng(1)
+    experience, _, _ = _lived(scenario, BatchSim(scenario, 4, 0, slots=20), 10, rng)
+    at = experience.windows(HORIZON)
+    nominal = model(scenario, configured_routes(scenario))
+    other = Correction.drawn(scenario, np.random.default_rng(4), most=0.4).apply(nominal, scenario)
+
+    def played(branches: Branches) -> tuple[np.ndarray, np.ndarray]:
+        branches.begin(experience.starts(at), experience.traffic(at, HORIZON))
+        seen, reward, _ = branches.step(np.zeros(len(at), dtype=np.int64))
+        return reward, seen["pair"].copy()
+
+    branches = Branches(scenario, len(at), HORIZON)
+    before, shown = played(branches)
+    branches.physics = other
+    after, unchanged = played(branches)
+    np.testing.assert_array_equal(unchanged, shown)
+    np.testing.assert_array_equal(after, played(Branches(scenario, len(at), HORIZON, physics=other))[0])
+    assert (after != before).any()
+    branches.belief = other
+    np.testing.assert_array_equal(played(branches)[0], after)
+    assert (played(branches)[1] != shown).any()
+
+
 def test_a_counterfactual_has_the_vnfs_elsewhere_and_all_else_as_it_was() -> None:
     scenario, rng = line(), np.random.default_rng(1)
     experience, _, _ = _lived(scenario, BatchSim(scenario, 4, 0, slots=20), 10, rng)
