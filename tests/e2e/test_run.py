@@ -130,18 +130,26 @@ def test_the_policys_run_loses_nothing_and_its_journal_replays_bit_for_bit(tmp_p
     assert _leftovers() <= before
 
 
+def _heed_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to SIGINT, and so these tests; a program at a terminal is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     before = _leftovers()
     process = subprocess.Popen(
         [sys.executable, "-m", "controller.cli", "run", "small", "--report", str(tmp_path), "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("controller-*.log")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("controller-*.log")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert _leftovers() <= before
