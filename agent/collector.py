@@ -55,6 +55,7 @@ class Collector:
             for number, size in enumerate(sizes)
         ]
         self._seen = _joined([sim.reset() for sim in self._sims])
+        self._room = _blank(self._seen, config.n_steps + 1)  # kept: fresh pages cost more than filling them
         for number, sim in enumerate(self._sims):
             self._stagger(sim, number * slots // len(self._sims), sizes[number])
         self._step(np.zeros(config.batch, dtype=np.int64), self._seen)
@@ -88,9 +89,9 @@ class Collector:
 
     @torch.no_grad()
     def collect(self) -> Rollout:
-        """Steps 1 and 2 of `agent.a2c`: T slots with the network as it is."""
-        slots, scored = self._config.n_steps, _scorer(self._network)
-        seen, logs, actions, rewards, values, cuts = _blank(self._seen, slots + 1), [], [], [], [], []
+        """Steps 1 and 2 of `agent.a2c`: T slots with the network as it is. The next call writes over observations."""
+        slots, scored, seen = self._config.n_steps, _scorer(self._network), self._room
+        logs, actions, rewards, values, cuts = [], [], [], [], []
         finals: list[tuple[int, slice, torch.Tensor]] = []
         _put(self._seen, _at(seen, 0))
         for slot in range(slots):
@@ -118,8 +119,7 @@ class Collector:
         observation before the reset)."""
         rewards, cuts, ended = [], [], []
         for group, sim in zip(self._groups, self._sims, strict=True):
-            observation, reward, cut, happened = sim.step(actions[group])
-            _put(_shown(observation), ObservationTensors(*(field[group] for field in into)))
+            _, reward, cut, happened = sim.step(actions[group], _part(into, group))
             rewards.append(torch.from_numpy(reward))
             cuts.append(torch.from_numpy(cut))
             if happened["final_obs"] is not None:
@@ -156,6 +156,12 @@ def _blank(like: ObservationTensors, slots: int) -> ObservationTensors:
 
 def _at(seen: ObservationTensors, slot: int) -> ObservationTensors:
     return ObservationTensors(*(field[slot] for field in seen))
+
+
+def _part(seen: ObservationTensors, group: slice) -> BatchObservation:
+    """The rows of a group as a simulator writes them; they share memory."""
+    vnf, server, pair, glob, mask = (field[group].numpy() for field in seen)
+    return BatchObservation(vnf=vnf, server=server, pair=pair, glob=glob, mask=mask)
 
 
 def _put(seen: ObservationTensors, into: ObservationTensors) -> None:

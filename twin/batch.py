@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.feature_kernels import Sheets
-from twin.features import empty_sheets
 from twin.model import (
     SEEN_CHAIN,
     SEEN_SERVER,
@@ -94,7 +92,6 @@ class Life(NamedTuple):
     settings: Settings
     batch: Batch
     scratch: Scratch
-    sheets: Sheets  # with a leading axis B
     mask: BoolArray  # [B, V, S]
     results: Records  # [B] RESULT
 
@@ -163,7 +160,6 @@ def new_life(
         settings=settings,
         batch=batch,
         scratch=new_scratch(belief, truth),
-        sheets=empty_sheets(size, vnfs, servers),
         mask=np.zeros((size, vnfs, servers), dtype=np.bool_),
         results=np.zeros(size, dtype=RESULT),
     )

@@ -14,8 +14,9 @@ import numpy as np
 
 from twin.batch import Settings, new_batch, new_life
 from twin.experience import Starts
-from twin.fast import BatchInfo, BatchObservation, Float32Array, happened
+from twin.fast import BatchInfo, BatchObservation, Float32Array, happened, observation
 from twin.feasibility import Limits
+from twin.features import empty_sheets
 from twin.handed import Handed
 from twin.migration_cost import MigrationCost
 from twin.model import Bounds, Model, model
@@ -54,7 +55,7 @@ class Branches:
         settings = _settings(scenario, migration, limits or Limits(), illegal_penalty, horizon, features)
         arrays = new_batch(self.belief, batch, 0, truth=self.physics, given_slots=horizon)
         life = new_life(scenario, settings, arrays, belief=self.belief, truth=self.physics, world=scenario)
-        self._handed = Handed(life)
+        self._handed, self._sheets = Handed(life), empty_sheets(batch, len(scenario.vnfs), len(scenario.servers))
 
     def begin(self, starts: Starts, traffic_mbps: FloatArray) -> BatchObservation:
         """Starts all branches anew, with `traffic_mbps` [B, horizon, C] in their slots. ValueError for other shapes."""
@@ -69,21 +70,19 @@ class Branches:
         life.batch.moved_s[:] = -starts.since_move_s
         if life.belief is not self.belief or life.truth is not self.physics:
             self._handed = Handed(life._replace(belief=self.belief, truth=self.physics))
-        begin(self._handed)
+        begin(self._handed, self._sheets)
         return self._observation()
 
     def step(self, actions: IntArray) -> tuple[BatchObservation, Float32Array, BatchInfo]:
         """One slot: (observation after it, reward [B], what happened). ValueError past the horizon."""
         if (self._handed.value.batch.instances["left"] <= 0).any():
             raise ValueError(f"branches end after {self.horizon} slots")
-        run(self._handed, np.ascontiguousarray(actions, dtype=np.int64))
+        run(self._handed, np.ascontiguousarray(actions, dtype=np.int64), self._sheets)
         results = self._handed.value.results
         return self._observation(), results["reward"].astype(np.float32), happened(results)
 
     def _observation(self) -> BatchObservation:
-        life = self._handed.value
-        s = life.sheets
-        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=life.mask)
+        return observation(self._sheets, self._handed.value.mask)
 
 
 def _settings(

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from twin.batch import Life, Settings, new_batch, new_life
 from twin.experience import Reading
 from twin.feasibility import Limits
+from twin.feature_kernels import Sheets
+from twin.features import empty_sheets
 from twin.handed import Handed
 from twin.migration_cost import MigrationCost
 from twin.model import Bounds, Model, Records, Seen, model
@@ -106,6 +108,9 @@ class BatchSim:
         )
         arrays = new_batch(belief, batch, seed, truth=reality)
         self._handed = Handed(new_life(scenario, settings, arrays, belief=belief, truth=reality, world=world))
+        self._own = self._newest = observation(
+            empty_sheets(batch, len(scenario.vnfs), len(scenario.servers)), self._life.mask
+        )
         self._actions = 1 + len(scenario.vnfs) * len(scenario.servers)
 
     @property
@@ -129,18 +134,19 @@ class BatchSim:
 
     def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> BatchObservation:
         """Takes over what `state` gave. ValueError where it is of a simulator of other sizes."""
+        self._newest = self._own
         for name, array in self._changing().items():
             kept = state.get(name)
             if kept is None or kept.size != array.nbytes:
                 raise ValueError(f"{name}: not of this simulator")
             array.reshape(-1).view(np.uint8)[:] = kept
         retrace_all(self._handed)
-        return self._observation()
+        return self._newest
 
     def _changing(self) -> dict[str, npt.NDArray[Any]]:
         batch, seen = self._life.batch._asdict(), self._life.batch.seen._asdict()
         del batch["seen"], batch["ways"], batch["coming_mbps"]
-        return {**batch, **seen, **self._life.sheets._asdict(), "mask": self._life.mask}
+        return {**batch, **seen, **dict(self._newest)}
 
     def believe(self, belief: Model) -> None:
         """From now on features and feasibility believe this model of the network instead of the scenario file's."""
@@ -180,31 +186,39 @@ class BatchSim:
 
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""
-        run(self._handed, np.full(self.size, RESET))
-        return self._observation()
+        return self._run(np.full(self.size, RESET), self._own)
 
     def step(
-        self, actions: npt.NDArray[np.integer]
+        self, actions: npt.NDArray[np.integer], into: BatchObservation | None = None
     ) -> tuple[BatchObservation, Float32Array, npt.NDArray[np.bool_], BatchInfo]:
         """One control period: (observation after it, reward [B], done by time limit [B], what happened).
 
+        The observation is written into the arrays `into`, for which the caller answers until the next step, or else
+        into the simulator's own.
         ValueError for an action that names no VNF and server; one that the mask forbids is a stay with a penalty.
         """
         chosen = np.asarray(actions, dtype=np.int64)
-        if chosen.shape != (self.size,) or (chosen < 0).any() or (chosen >= self._actions).any():
+        if chosen.shape != (self.size,) or chosen.min() < 0 or chosen.max() >= self._actions:
             raise ValueError(f"actions must be {self.size} numbers from 0 to {self._actions - 1}")
-        run(self._handed, chosen)
-        done, info = self._life.results["done"].astype(np.bool_), happened(self._life.results)
-        reward = self._life.results["reward"].astype(np.float32)
+        results = self._life.results
+        seen = self._run(chosen, into or self._own)
+        done, info, reward = results["done"].astype(np.bool_), happened(results), results["reward"].astype(np.float32)
         if done.any():
-            seen = self._observation()
             info["final_obs"] = deepcopy(seen) if self._life.settings.features else seen
-            run(self._handed, np.where(done, RESET, REST))
-        return self._observation(), reward, done, info
+            self._run(np.where(done, RESET, REST), seen)
+        return seen, reward, done, info
 
-    def _observation(self) -> BatchObservation:
-        s = self._life.sheets
-        return BatchObservation(vnf=s.vnf, server=s.server, pair=s.pair, glob=s.glob, mask=self._life.mask)
+    def _run(self, actions: npt.NDArray[np.int64], into: BatchObservation) -> BatchObservation:
+        run(self._handed, actions, Sheets(into["vnf"], into["server"], into["pair"], into["glob"]))
+        if into["mask"] is not self._life.mask:
+            into["mask"][:] = self._life.mask
+        self._newest = into
+        return into
+
+
+def observation(sheets: Sheets, mask: npt.NDArray[np.bool_]) -> BatchObservation:
+    """The same arrays."""
+    return BatchObservation(vnf=sheets.vnf, server=sheets.server, pair=sheets.pair, glob=sheets.glob, mask=mask)
 
 
 def happened(out: Records) -> BatchInfo:

@@ -134,9 +134,9 @@ def look_ahead(p: Profiles, g: Settings, batch: Batch, x: Scratch, b: int) -> No
 
 
 @inner
-def _observe(life: Life, b: int) -> None:
+def _observe(life: Life, b: int, out: Sheets) -> None:
     """Mask and features of instance b, on the model of the scenario file."""
-    m, p, g, batch, x, out = life.belief, life.profiles, life.settings, life.batch, life.scratch, life.sheets
+    m, p, g, batch, x = life.belief, life.profiles, life.settings, life.batch, life.scratch
     look_ahead(p, g, batch, x, b)
     seen, mask = seen_by(m, p, g, batch, b), life.mask[b]
     model_seen(m, seen, x.w)
@@ -171,13 +171,14 @@ def _live(life: Life, b: int, action: int) -> None:
 
 
 @compiled
-def begin(handed: Handed[Life]) -> None:
-    """Every instance is seen as it would read where its placement, traffic and endpoints have been written."""
+def begin(handed: Handed[Life], out: Sheets) -> None:
+    """Every instance is seen, in `out` [B, ...], as it would read where its placement, traffic and endpoints have been
+    written."""
     life = opened(handed)
     lay_out(life.truth, life.scratch.lanes)
     for b in range(len(life.batch.instances)):
         look_around(life.truth, life.batch, life.scratch, b)
-        _observe(life, b)
+        _observe(life, b, out)
 
 
 @compiled
@@ -189,8 +190,10 @@ def retrace_all(handed: Handed[Life]) -> None:
 
 
 @compiled
-def run(handed: Handed[Life], actions: IntArray) -> None:
-    """Every instance lives one control period, or is reset where its action is RESET, or rests where it is REST."""
+def run(handed: Handed[Life], actions: IntArray, out: Sheets) -> None:
+    """Every instance lives one control period, or is reset where its action is RESET, or rests where it is REST.
+
+    What is seen then is written into `out` [B, ...]."""
     life = opened(handed)
     lay_out(life.truth, life.scratch.lanes)
     if life.batch.given_mbps.shape[1] == 0:
@@ -203,4 +206,4 @@ def run(handed: Handed[Life], actions: IntArray) -> None:
         else:
             _live(life, b, actions[b])
         if life.settings.features:
-            _observe(life, b)
+            _observe(life, b, out)

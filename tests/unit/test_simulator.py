@@ -300,6 +300,44 @@ def test_episodes_end_by_time_only_and_start_anew() -> None:
     assert (sim.hosts != first).any()
 
 
+def _elsewhere(like: BatchObservation) -> BatchObservation:
+    return BatchObservation(
+        vnf=np.zeros_like(like["vnf"]),
+        server=np.zeros_like(like["server"]),
+        pair=np.zeros_like(like["pair"]),
+        glob=np.zeros_like(like["glob"]),
+        mask=np.zeros_like(like["mask"]),
+    )
+
+
+def _same(a: BatchObservation, b: BatchObservation) -> None:
+    for one, other in zip(a.values(), b.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_seen_can_be_written_elsewhere() -> None:
+    """Legal actions, endings and what is kept of a simulator are the same then."""
+    scenario, rng = load_scenario("small"), np.random.default_rng(0)
+    own, lent, again = (BatchSim(scenario, 3, 0, slots=5) for _ in range(3))
+    seen = own.reset()
+    lent.reset()
+    for k in range(12):
+        into = _elsewhere(seen)  # what was shown before stays as it was
+        actions = rng.integers(0, 1 + len(scenario.vnfs) * len(scenario.servers), 3)
+        seen, reward, done, happened = own.step(actions)
+        there, other, ended, there_happened = lent.step(actions, into)
+        assert there is into
+        _same(seen, there)
+        np.testing.assert_array_equal(reward, other)
+        np.testing.assert_array_equal(done, ended)
+        final, there_final = happened["final_obs"], there_happened["final_obs"]
+        assert (final is None) == (there_final is None) == (k % 5 != 4)
+        if final is not None and there_final is not None:
+            _same(final, there_final)
+    _same(again.restore(lent.state()), seen)
+    _same(again.step(actions)[0], own.step(actions)[0])
+
+
 def test_random_placements_are_feasible() -> None:
     scenario = load_scenario("medium")
     sim = BatchSim(scenario, 200, 0)
