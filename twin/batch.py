@@ -45,7 +45,8 @@ class Settings(NamedTuple):
 
 
 INSTANCE = record("seed first_seed episode slot left", "")
-RESULT = record("moved illegal late_chains done", "reward delay_ms delay0_ms energy_j energy0_j")
+_FLAGS = [(name, np.bool_) for name in ("moved", "illegal", "done")]
+RESULT = np.dtype(record("late_chains", "reward delay_ms delay0_ms energy_j energy0_j").descr + _FLAGS, align=True)
 
 
 class Batch(NamedTuple):

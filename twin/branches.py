@@ -25,7 +25,7 @@ from twin.routing import configured_routes
 from twin.scenario import Scenario
 from twin.slot_kernels import MOVE_COST
 from twin.state import FloatArray, IntArray
-from twin.step_kernels import begin, run
+from twin.step_kernels import NONE, begin, run
 
 
 class Branches:
@@ -74,11 +74,13 @@ class Branches:
         return self._observation()
 
     def step(self, actions: IntArray) -> tuple[BatchObservation, Float32Array, BatchInfo]:
-        """One slot: (observation after it, reward [B], what happened). ValueError past the horizon."""
+        """One slot: (observation after it, reward [B], what happened). ValueError past the horizon, or for an
+        action that names nothing."""
         if (self._handed.value.batch.instances["left"] <= 0).any():
             raise ValueError(f"branches end after {self.horizon} slots")
-        run(self._handed, np.ascontiguousarray(actions, dtype=np.int64), self._sheets)
-        results = self._handed.value.results
+        if run(self._handed, np.ascontiguousarray(actions, dtype=np.int64), 0, self._sheets) == NONE:
+            raise ValueError("an action names no VNF and server")
+        results = self._handed.value.results.copy()
         return self._observation(), results["reward"].astype(np.float32), happened(results)
 
     def _observation(self) -> BatchObservation:

@@ -26,7 +26,7 @@ from twin.routing import configured_routes
 from twin.scenario import DiurnalTraffic, Scenario, TraceTraffic
 from twin.search import Search, search_seen
 from twin.slot_kernels import MOVE_COST
-from twin.step_kernels import RESET, REST, retrace_all, run
+from twin.step_kernels import NONE, RESET, REST, retrace_all, run
 
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -186,7 +186,8 @@ class BatchSim:
 
     def reset(self) -> BatchObservation:
         """Starts a new episode in every instance."""
-        return self._run(np.full(self.size, RESET), self._own)
+        self._run(np.full(self.size, RESET), REST, self._own)
+        return self._own
 
     def step(
         self, actions: npt.NDArray[np.integer], into: BatchObservation | None = None
@@ -197,23 +198,23 @@ class BatchSim:
         into the simulator's own.
         ValueError for an action that names no VNF and server; one that the mask forbids is a stay with a penalty.
         """
-        chosen = np.asarray(actions, dtype=np.int64)
-        if chosen.shape != (self.size,) or chosen.min() < 0 or chosen.max() >= self._actions:
+        chosen, seen = np.ascontiguousarray(actions, dtype=np.int64), into or self._own
+        ended = self._run(chosen, 0, seen) if chosen.shape == (self.size,) else NONE
+        if ended == NONE:
             raise ValueError(f"actions must be {self.size} numbers from 0 to {self._actions - 1}")
-        results = self._life.results
-        seen = self._run(chosen, into or self._own)
-        done, info, reward = results["done"].astype(np.bool_), happened(results), results["reward"].astype(np.float32)
-        if done.any():
+        results = self._life.results.copy()
+        done, info = results["done"], happened(results)
+        if ended:
             info["final_obs"] = deepcopy(seen) if self._life.settings.features else seen
-            self._run(np.where(done, RESET, REST), seen)
-        return seen, reward, done, info
+            self._run(np.where(done, RESET, REST), REST, seen)
+        return seen, results["reward"].astype(np.float32), done, info
 
-    def _run(self, actions: npt.NDArray[np.int64], into: BatchObservation) -> BatchObservation:
-        run(self._handed, actions, Sheets(into["vnf"], into["server"], into["pair"], into["glob"]))
+    def _run(self, actions: npt.NDArray[np.int64], least: int, into: BatchObservation) -> int:
+        ended = run(self._handed, actions, least, Sheets(into["vnf"], into["server"], into["pair"], into["glob"]))
         if into["mask"] is not self._life.mask:
             into["mask"][:] = self._life.mask
         self._newest = into
-        return into
+        return ended
 
 
 def observation(sheets: Sheets, mask: npt.NDArray[np.bool_]) -> BatchObservation:
@@ -221,16 +222,16 @@ def observation(sheets: Sheets, mask: npt.NDArray[np.bool_]) -> BatchObservation
     return BatchObservation(vnf=sheets.vnf, server=sheets.server, pair=sheets.pair, glob=sheets.glob, mask=mask)
 
 
-def happened(out: Records) -> BatchInfo:
-    """What a RESULT record says, copied."""
+def happened(results: Records) -> BatchInfo:
+    """What RESULT records say; no copies."""
     return BatchInfo(
-        delay_ms=out["delay_ms"].copy(),
-        delay0_ms=out["delay0_ms"].copy(),
-        energy_j=out["energy_j"].copy(),
-        energy0_j=out["energy0_j"].copy(),
-        moved=out["moved"].astype(np.bool_),
-        illegal=out["illegal"].astype(np.bool_),
-        late_chains=out["late_chains"].copy(),
+        delay_ms=results["delay_ms"],
+        delay0_ms=results["delay0_ms"],
+        energy_j=results["energy_j"],
+        energy0_j=results["energy0_j"],
+        moved=results["moved"],
+        illegal=results["illegal"],
+        late_chains=results["late_chains"],
         final_obs=None,
     )
 

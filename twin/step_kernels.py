@@ -35,6 +35,7 @@ from twin.way_kernels import (
 )
 
 RESET, REST = -1, -2  # in place of an action
+NONE = -1  # in place of a number of episodes: an action named nothing
 _ERROR = 16  # a stream of random numbers that traffic does not use
 
 
@@ -60,7 +61,7 @@ def step_one(
         for c in range(len(m.chains)):
             x.before_ms[c] = seen.chains[b, c].delay_ms
         if harms(m, g, seen.link_mbps[b], x.before_ms, x.lanes):
-            v, out.illegal = -1, 1
+            v, out.illegal = -1, True
     _account(m, p, g, batch, x, out, b, v, s)
     read(m, batch, x, b, NEW if v >= 0 else OLD)
     row.slot += 1
@@ -154,7 +155,7 @@ def _live(life: Life, b: int, action: int) -> None:
     """One control period of instance b; an illegal action is a stay with a penalty."""
     m, p, g, batch, x, out = life.belief, life.profiles, life.settings, life.batch, life.scratch, life.results[b]
     v, s, servers, judge = -1, 0, len(m.servers), False
-    out.illegal = 0
+    out.illegal = False
     if action > 0:
         v, s = (action - 1) // servers, (action - 1) % servers
         if g.features:
@@ -190,11 +191,16 @@ def retrace_all(handed: Handed[Life]) -> None:
 
 
 @compiled
-def run(handed: Handed[Life], actions: IntArray, out: Sheets) -> None:
+def run(handed: Handed[Life], actions: IntArray, least: int, out: Sheets) -> int:
     """Every instance lives one control period, or is reset where its action is RESET, or rests where it is REST.
 
-    What is seen then is written into `out` [B, ...]."""
-    life = opened(handed)
+    What is seen then is written into `out` [B, ...]. How many episodes ended; `NONE`, and nothing has happened, where
+    an action is less than `least` or names no VNF and server.
+    """
+    life, ended = opened(handed), 0
+    for b in range(len(actions)):
+        if not least <= actions[b] <= len(life.belief.vnfs) * len(life.belief.servers):
+            return NONE
     lay_out(life.truth, life.scratch.lanes)
     if life.batch.given_mbps.shape[1] == 0:
         offer_all(life.profiles, life.batch)
@@ -205,5 +211,7 @@ def run(handed: Handed[Life], actions: IntArray, out: Sheets) -> None:
             reset_one(life.truth, life.profiles, life.home, life.settings, life.batch, life.scratch, b)
         else:
             _live(life, b, actions[b])
+            ended += life.results[b].done
         if life.settings.features:
             _observe(life, b, out)
+    return ended

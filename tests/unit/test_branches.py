@@ -80,6 +80,19 @@ def test_other_shapes_are_refused() -> None:
         Branches(scenario, 0, 1)
 
 
+def test_an_action_that_names_nothing_is_refused_and_nothing_happens() -> None:
+    scenario = line()
+    experience, _, _ = _lived(scenario, BatchSim(scenario, 2, 0, slots=20), 10, np.random.default_rng(0))
+    at = experience.windows(HORIZON)[:2]
+    branches = Branches(scenario, 2, HORIZON)
+    branches.begin(experience.starts(at), experience.traffic(at, HORIZON))
+    for action in (-1, 10):
+        with pytest.raises(ValueError, match="names no"):
+            branches.step(np.array([0, action]))
+    for _ in range(HORIZON):
+        branches.step(np.zeros(2, dtype=np.int64))
+
+
 def test_another_physics_and_another_belief_hold_from_the_next_beginning() -> None:
     scenario, rng = line(), np.random.default_rng(1)
     experience, _, _ = _lived(scenario, BatchSim(scenario, 4, 0, slots=20), 10, rng)

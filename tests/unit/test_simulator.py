@@ -375,12 +375,14 @@ def test_with_and_without_features_the_same_actions_are_legal() -> None:
         np.testing.assert_array_equal(with_features, without)
 
 
-@pytest.mark.parametrize("actions", [[-1, 0], [0, 10], [0], [0, 0, 0]])
+@pytest.mark.parametrize("actions", [[-1, 0], [0, -2], [0, 10], [0], [0, 0, 0]])
 def test_actions_that_name_nothing_are_an_error(actions: list[int]) -> None:
     sim = BatchSim(line(), 2, 0)
     sim.reset()
+    hosts = sim.hosts
     with pytest.raises(ValueError, match="2 numbers from 0 to 9"):
         sim.step(np.array(actions))
+    np.testing.assert_array_equal(sim.hosts, hosts)
 
 
 def test_a_world_of_other_things_is_an_error() -> None:
