@@ -1,12 +1,13 @@
 """Real steps until an agent is as good as a planner that knows the costs, with and without the twin.
 
-    .venv/bin/python -m tests.bench.sample_efficiency [--rows usual,tuned,replay,twin] [--seeds 10] [--json FILE]
+    .venv/bin/python -m tests.bench.sample_efficiency [--rows usual,twin-lively,...] [--seeds 10] [--json FILE]
 
 A real step is one slot of the true network, whoever learns from it; evaluation is not counted. Planner level: the
 greedy actor's mean λ on held-out traffic is that of one-move greedy planning with the true costs on the same traffic,
 or more, in three evaluations in a row (the first of them counts). Policies start from nothing: no prior
 for gainful moves, and without `--sighted` the features that are the cost model's predictions are hidden from them.
-`--list` names all rows; those of the search are `a2c-RATE-SLOTS-ENTROPY` and `replay-RATE-ENTROPY[-UPDATES]`.
+`--list` names all rows; those of the search are `a2c-RATE-SLOTS-ENTROPY`, `replay-RATE-ENTROPY[-UPDATES]` and
+`replay-lively-RATE-ENTROPY`.
 `--show FILE...` prints the table of what `--json` has gathered, without running anything.
 """
 
@@ -73,14 +74,15 @@ def rows(*, blind: bool) -> dict[str, Row]:
     usual = replace(twin, extra=Extra.NONE, a2c=replace(twin.a2c, learning_rate=1e-3, entropy_coef=0.03))
     found = {"usual": Row(usual, 16_384), "twin": Row(twin, 2048), **_search(twin)}
     found["tuned"], found["replay"] = found["a2c-0.003-2-0.02"], found["replay-0.001-0.1"]
+    found["replay-lively"] = found["replay-lively-0.0003-0.1"]
     for k in (1, 2, 4, 8):
         found[f"twin-k{k}"] = Row(replace(twin, twin=replace(twin.twin, horizon=k, branches=TRANSITIONS // k)), 2048)
-    for name in ("twin", "twin-k8"):
-        found[f"{name}-lively"] = replace(found[name], config=replace(found[name].config, a2c=LIVELY))
     lively = replace(twin, extra=Extra.NONE, a2c=replace(LIVELY, n_steps=2))
     found["tuned-lively"] = Row(lively, 8192)
     found["black-box"] = Row(replace(twin, extra=Extra.BLACK_BOX), 1024)
-    return found | {name: Row(replace(twin, twin=replace(twin.twin, **kind)), 2048) for name, kind in ABLATIONS.items()}
+    found |= {name: Row(replace(twin, twin=replace(twin.twin, **kind)), 2048) for name, kind in ABLATIONS.items()}
+    learned = {name: row for name, row in found.items() if row.config.extra in (Extra.TWIN, Extra.BLACK_BOX)}
+    return found | {f"{n}-lively": replace(row, config=replace(row.config, a2c=LIVELY)) for n, row in learned.items()}
 
 
 def _search(twin: FrugalConfig) -> dict[str, Row]:
@@ -93,6 +95,9 @@ def _search(twin: FrugalConfig) -> dict[str, Row]:
         a2c = replace(twin.a2c, learning_rate=rate, entropy_coef=entropy)
         own = replace(twin, extra=Extra.REPLAY, a2c=a2c, twin=replace(twin.twin, updates=updates))
         found[f"replay-{rate:g}-{entropy:g}" + (f"-{updates}" if updates != UPDATES else "")] = Row(own, 4096)
+    for rate, entropy in product((3e-4, 1e-3, 3e-3), (0.05, 0.1)):
+        a2c = replace(LIVELY, learning_rate=rate, entropy_coef=entropy)
+        found[f"replay-lively-{rate:g}-{entropy:g}"] = Row(replace(twin, extra=Extra.REPLAY, a2c=a2c), 4096)
     return found
 
 
@@ -158,10 +163,10 @@ def reached(curve: list[tuple[int, float]], planner: float) -> float:
     return math.inf
 
 
-def print_table(runs: list[Run]) -> None:
-    """Every row beside the twin's."""
+def print_table(runs: list[Run], against: str) -> None:
+    """Every row beside that of `against`."""
     table = Table(
-        "row", "seeds", "arrived", "real steps to planner level", "~95 %", "of the twin's", "λ at the end", "CPU s"
+        "row", "seeds", "arrived", "real steps to planner level", "~95 %", f"of {against}'s", "λ at the end", "CPU s"
     )
     by_row = {name: [run for run in runs if run.row == name] for name in dict.fromkeys(run.row for run in runs)}
     for name, found in by_row.items():
@@ -170,7 +175,7 @@ def print_table(runs: list[Run]) -> None:
         ends = median_interval([run.last for run in found])
         table.add_row(
             name, str(len(found)), str(sum(map(math.isfinite, steps))), middle, f"{low} to {high}",
-            _against(steps, by_row.get("twin")), f"{ends.median:.3f} ({ends.low:.3f} to {ends.high:.3f})",
+            _against(steps, by_row.get(against)), f"{ends.median:.3f} ({ends.low:.3f} to {ends.high:.3f})",
             f"{np.median([r.cpu_s for r in found]):.0f}",
         )  # fmt: skip
     Console(width=140).print(table, f"planner: λ = {runs[0].planner:.4f}")
@@ -200,7 +205,7 @@ def recorded(path: Path | None) -> list[Run]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="usual,tuned,replay,twin")
+    parser.add_argument("--rows", default="usual,tuned-lively,replay-lively,twin-lively")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--most", type=int, help="real steps after which a learner gives up (default: by row)")
@@ -213,13 +218,14 @@ def main() -> None:
         "--json", type=Path, help="append every run to this file; those that it holds are not run again"
     )
     parser.add_argument("--show", type=Path, nargs="+")
+    parser.add_argument("--against", default="twin-lively", metavar="ROW", help="what the others are held against")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     known = rows(blind=not arguments.sighted)
     if arguments.list:
         print(*known, sep="\n")
     elif arguments.show:
-        print_table([run for path in arguments.show for run in recorded(path)])
+        print_table([run for path in arguments.show for run in recorded(path)], arguments.against)
     else:
         _run(arguments, known)
 
@@ -238,7 +244,7 @@ def _run(arguments: argparse.Namespace, known: dict[str, Row]) -> None:
         if arguments.json:
             with arguments.json.open("a") as file:
                 file.write(json.dumps(asdict(run)) + "\n")
-    print_table(runs)
+    print_table(runs, arguments.against)
 
 
 if __name__ == "__main__":
