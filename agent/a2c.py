@@ -36,7 +36,8 @@ class A2CConfig:
 
     `entropy_coef` falls linearly to `entropy_final`, the learning rate linearly to a tenth, over a training run.
     `gain_prior` is the logit that a move starts with per standard deviation of its modelled gain: training starts from
-    a soft greedy policy and learns where greed is wrong. 0 starts from nothing.
+    a soft greedy policy and learns where greed is wrong. 0 starts from nothing. `plan_prior` is the same for the gain
+    of the best plan (`plan_gain`).
     `both_ways_coef` c_b keeps staying and moving both alive: *stay* is one action among dozens, so that its share of
     the entropy is next to nothing, and what is never drawn is never learnt again (docs/agent.md, "Plateaus").
     `episode_slots`: time limit of an episode. `smoothing`: the forecast that the policy is shown is the past smoothed,
@@ -55,6 +56,7 @@ class A2CConfig:
     max_grad_norm: float = 0.5
     hidden: int = 32
     gain_prior: float = 2.0
+    plan_prior: float = 0.0
     episode_slots: int = 64
     smoothing: float = 1.0
 

@@ -65,14 +65,14 @@ class Collector:
         for _ in range(slots):
             sim.step(np.zeros(size, dtype=np.int64))
 
-    def fit_scalers(self, rng: np.random.Generator) -> None:
-        """Freezes the network's input scalers on what uniformly random legal moves show."""
+    def wander(self, rng: np.random.Generator) -> ObservationTensors:
+        """What uniformly random legal moves show, [slots, B, ...]: input scalers are frozen on it."""
         shown = _blank(self._seen, _SCALER_SLOTS)
         for slot in range(_SCALER_SLOTS):
             legal = legal_actions(self._seen.mask.numpy())
             self._step((rng.random(legal.shape) * legal).argmax(axis=-1), _at(shown, slot))
             self._seen = _copied(_at(shown, slot))
-        self._network.fit_scalers(shown)
+        return shown
 
     def state(self) -> dict[str, npt.NDArray[np.uint8]]:
         """All that changes in the simulators, as bytes."""

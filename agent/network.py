@@ -83,12 +83,15 @@ class PolicyNetwork(nn.Module):
         """Starts from a policy that adds `weight` to a move's logit per standard deviation of a pair feature."""
         self.direct.weight[0, feature] += weight
 
-    def fit_scalers(self, observation: ObservationTensors) -> None:
-        """Freezes mean and deviation of every feature as seen in a batch; a constant feature keeps deviation 1."""
+    def fit_scalers(self, *seen: ObservationTensors) -> None:
+        """Freezes mean and deviation of every feature as seen in batches of one or several scenarios, which all count
+        alike, whatever their size; a constant feature keeps deviation 1."""
         for block in BLOCKS:
-            rows = getattr(observation, block).reshape(-1, getattr(self.sizes, block))
-            std = rows.std(dim=0, unbiased=False)
-            getattr(self, f"{block}_mean").copy_(rows.mean(dim=0))
+            rows = [getattr(batch, block).reshape(-1, getattr(self.sizes, block)) for batch in seen]
+            means = torch.stack([part.mean(dim=0) for part in rows])
+            within = torch.stack([part.var(dim=0, unbiased=False) for part in rows]).mean(dim=0)
+            std = (within + means.var(dim=0, unbiased=False)).sqrt()
+            getattr(self, f"{block}_mean").copy_(means.mean(dim=0))
             getattr(self, f"{block}_std").copy_(torch.where(std > 1e-4, std, torch.ones_like(std)))
 
     def forward(self, observation: ObservationTensors) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,7 @@ def save_run(path: Path, run: TrainingRun) -> None:
                 "config": asdict(run.config),
                 "validations": run.validations,
                 "scenarios": [dump_scenario(s) for s in run.scenarios],
+                "judged_on": [dump_scenario(s) for s in run.judged_on],
             },
         ),
     )
@@ -74,9 +75,9 @@ def _begun(path: Path, kept: Checkpoint) -> TrainingRun:
     if set(story["config"]) != known:
         raise ValueError(f"its settings are {', '.join(sorted(story['config']))}")
     config = A2CConfig(**story["config"])
-    scenarios = [parse_scenario(text, path) for text in story["scenarios"]]
+    scenarios, judged_on = ([parse_scenario(t, path) for t in story[kind]] for kind in ("scenarios", "judged_on"))
     steps = story["of"] * config.batch * config.n_steps
-    return TrainingRun(scenarios, seed=kept.seed, real_steps=steps, config=config)
+    return TrainingRun(scenarios, seed=kept.seed, real_steps=steps, config=config, judged_on=judged_on)
 
 
 def _go_on(run: TrainingRun, kept: Checkpoint) -> None:

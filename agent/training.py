@@ -118,14 +118,16 @@ def train(
     progress: Callable[[Progress], None] = ignore,
     config: A2CConfig = DEFAULTS,
     start: PolicyFunction | None = None,
+    judged_on: Sequence[Scenario] = (),
 ) -> TrainedPolicy:
     """A policy after `real_steps` slots of simulated network (rounded up to whole rollouts).
 
-    Several scenarios are trained in turns, one rollout each. `start` continues from another policy's weights. The same
-    arguments give the same policy bit for bit on the same machine and number of threads.
+    Several scenarios are trained in turns, one rollout each. `start` continues from another policy's weights.
+    Validations play `judged_on`, or else the scenarios themselves. The same arguments give the same policy bit for bit
+    on the same machine and number of threads.
     """
     scenarios = (scenario,) if isinstance(scenario, Scenario) else tuple(scenario)
-    run = TrainingRun(scenarios, seed=seed, real_steps=real_steps, config=config, start=start)
+    run = TrainingRun(scenarios, seed=seed, real_steps=real_steps, config=config, start=start, judged_on=judged_on)
     for told in run.rounds():
         progress(told)
     return run.result()
@@ -143,8 +145,10 @@ class TrainingRun:
         real_steps: int,
         config: A2CConfig = DEFAULTS,
         start: PolicyFunction | None = None,
+        judged_on: Sequence[Scenario] = (),
     ) -> None:
         self.scenarios, self.seed, self.config = tuple(scenarios), seed, config
+        self.judged_on = tuple(judged_on) or self.scenarios
         self.done, self.of = 0, -(-real_steps // (config.batch * config.n_steps))  # rounds
         with torch.random.fork_rng():  # the layers' own initialisation knows only the global generator
             torch.manual_seed(seed)
@@ -156,9 +160,10 @@ class TrainingRun:
             for i, s in enumerate(self.scenarios)
         ]
         if start is None:
-            self.collectors[0].fit_scalers(np.random.default_rng(seed))
+            self.network.fit_scalers(*(c.wander(np.random.default_rng(seed)) for c in self.collectors))
             gain = "gain" if config.smoothing == 1.0 else "gain_forecast"
             self.network.prefer(PAIR_FEATURES.index(gain), config.gain_prior)
+            self.network.prefer(PAIR_FEATURES.index("plan_gain"), config.plan_prior)
         else:
             self.network.restore(start)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, eps=1e-5)
@@ -188,7 +193,7 @@ class TrainingRun:
     def result(self) -> TrainedPolicy:
         """The best policy so far, made calm."""
         names = tuple(s.name for s in self.scenarios)
-        function = calm(self.scenarios, self.best, Course.of(self.config))
+        function = calm(self.judged_on, self.best, Course.of(self.config))
         return TrainedPolicy(function, names, self.seed, self.steps, self.config, tuple(self.validations))
 
     def _round(self) -> tuple[Losses, float]:
@@ -205,7 +210,7 @@ class TrainingRun:
     def _validate(self) -> None:
         """Plays the policy as it is, and keeps it if it is the best so far."""
         function, course = self.network.function(), Course.of(self.config)
-        score = float(np.mean([validation_score(s, function, course=course) for s in self.scenarios]))
+        score = float(np.mean([validation_score(s, function, course=course) for s in self.judged_on]))
         if not self.validations or score >= max(best for _, best in self.validations):
             self.best = function
         self.validations.append((self.steps, score))

@@ -43,6 +43,9 @@ def _add_train(commands: Any) -> None:
                         help="with --from: the policy to tune (the shipped one)")  # fmt: skip
     parser.add_argument("--resume", type=Path, default=None, metavar="FILE",
                         help=f"go on from POLICY{KEPT}, which is kept at every validation and by Ctrl-C")  # fmt: skip
+    parser.add_argument("--recipe", default="", metavar="R",
+                        help="in place of SCENARIO, seed and steps: a file that says on which networks and how, or the "
+                        "name of a shipped policy, which is then made anew")  # fmt: skip
     parser.add_argument("--log", type=Path, default=None, metavar="DIR", help="write TensorBoard scalars here")
 
 

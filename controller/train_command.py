@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agent import training
 from agent.branch_sources import Origin, Traffic
 from agent.frugal import FrugalConfig
+from agent.recipes import load_recipe
 from agent.resume import load_run, save_run
 from agent.training import TrainingRun
 from agent.training_log import TrainingLog
@@ -58,6 +59,8 @@ def train_policy(arguments: argparse.Namespace) -> int:
 def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun | TwinRun, Path]:
     """The run, new or resumed, and the file to write."""
     output: Path | None = arguments.output
+    if arguments.recipe:
+        return _from_recipe(arguments), _named(output)
     if arguments.resume is None:
         if arguments.scenario is None or output is None:
             raise InputError("train needs a SCENARIO and -o POLICY, or --resume FILE")
@@ -76,6 +79,21 @@ def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun | TwinRun, Path]
     if output is None and arguments.resume.suffix != KEPT:
         raise InputError(f"{arguments.resume} does not end in {KEPT}: name the policy to write with -o")
     return load_run(arguments.resume), output or arguments.resume.with_suffix("")
+
+
+def _from_recipe(arguments: argparse.Namespace) -> TrainingRun:
+    """The run that a recipe describes; nothing else may describe it, too."""
+    also = (arguments.scenario, arguments.seed, arguments.real_steps, arguments.resume, arguments.traffic)
+    if any(value is not None for value in (*also, arguments.starts)):
+        raise InputError("--recipe says on which networks, for how long and how: leave the rest out")
+    torch.set_num_threads(1)  # the number of threads is part of what makes it the same policy again
+    return load_recipe(arguments.recipe).begin()
+
+
+def _named(output: Path | None) -> Path:
+    if output is None:
+        raise InputError("train needs -o POLICY, the file to write")
+    return output
 
 
 def sourced(config: FrugalConfig, arguments: argparse.Namespace) -> FrugalConfig:

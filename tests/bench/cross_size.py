@@ -1,6 +1,6 @@
-"""A policy trained on `medium`, used without retraining on networks of half and of four times its size.
+"""A policy used without retraining on networks of half and of four times the size of `medium`, which it never saw.
 
-    python -m tests.bench.cross_size [half|four-times] [--real-steps N] [--own POLICY] [--seeds N] [--slots N]
+    python -m tests.bench.cross_size [half|four-times] [--policy POLICY] [--network N] [--real-steps N] [--own POLICY]
 
 The networks are made by the rule of `twin.grown` in the manner of `medium`: 8 servers and 4 chains, 64
 servers and 32 chains. The control is a policy trained there for `--real-steps` from nothing but the greedy prior
@@ -30,7 +30,7 @@ from twin.forecast import SmoothedForecaster
 from twin.grown import grown
 from twin.scenario import Scenario
 
-MEDIUM, OWN = "trained on medium", "trained there"
+OWN = "trained there"
 SIZES = {"half": (2, 8, 4), "four-times": (16, 64, 32)}  # core switches, servers, chains
 CONFIG = A2CConfig(hidden=24, learning_rate=5e-4, entropy_coef=0.001, entropy_final=0.0001, smoothing=0.2)
 
@@ -38,19 +38,21 @@ CONFIG = A2CConfig(hidden=24, learning_rate=5e-4, entropy_coef=0.001, entropy_fi
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size", choices=SIZES, nargs="?", default="half")
-    parser.add_argument("--real-steps", type=int, default=100_000, metavar="N")
+    parser.add_argument("--real-steps", type=int, default=80_000, metavar="N")
     parser.add_argument("--own", type=Path, default=None, metavar="POLICY", help="use it, or write it where it is not")
+    parser.add_argument("--policy", default="generic", metavar="POLICY", help="the one that is carried over (generic)")
+    parser.add_argument("--network", type=int, default=1, metavar="N", help="seed that the network is drawn from (1)")
     parser.add_argument("--batch", type=int, default=CONFIG.batch, metavar="N", help="networks at once in training")
     parser.add_argument("--seeds", type=int, default=10, metavar="N")
     parser.add_argument("--slots", type=int, default=120, metavar="N")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cores, servers, chains = SIZES[arguments.size]
-    scenario = grown(cores=cores, servers=servers, chains=chains)
+    scenario = grown(cores=cores, servers=servers, chains=chains, seed=arguments.network)
     own = _own(scenario, arguments)
     makers: dict[str, PolicyMaker] = {
         OWN: lambda seed: own,
-        MEDIUM: lambda seed: load_policy("medium"),
+        arguments.policy: lambda seed: load_policy(arguments.policy),
         "greedy": lambda seed: make_policy("greedy", seed=seed),
     }
     with Bar(transient=True) as bar:

@@ -160,7 +160,7 @@ class Own:
         self._config, self.steps = config, 0
         rng = torch.Generator().manual_seed(seed)
         self._collector = Collector(scenario, self._network, config, rng=rng, seed=1_000_000 * (seed + 1))
-        self._collector.fit_scalers(np.random.default_rng([seed, 2]))
+        self._network.fit_scalers(self._collector.wander(np.random.default_rng([seed, 2])))
         if blind:
             hide_modelled(self._network)
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=config.learning_rate, eps=1e-5)

@@ -59,12 +59,15 @@ def test_the_resumed_run_gives_the_policy_of_the_uninterrupted_one(
 def test_several_scenarios_resume_in_turns(scenario: Scenario, tmp_path: Path) -> None:
     both = [scenario, load_scenario("abilene")]
     config = replace(QUICK, batch=4)
-    run, told = TrainingRun(both, seed=1, real_steps=4 * 4 * 16, config=config), []
+    run, told = TrainingRun(both, seed=1, real_steps=4 * 4 * 16, config=config, judged_on=both[1:]), []
     for progress in run.rounds():
         if progress.steps == 4 * 16:
             save_run(tmp_path / "run", run)
         told.append(progress.reward)
-    assert [progress.reward for progress in load_run(tmp_path / "run").rounds()] == told[1:]
+    resumed = load_run(tmp_path / "run")
+    assert [s.name for s in resumed.judged_on] == ["abilene"]
+    assert [progress.reward for progress in resumed.rounds()] == told[1:]
+    assert resumed.validations == run.validations
 
 
 def test_what_is_no_run_of_this_version_is_refused_in_one_line(scenario: Scenario, tmp_path: Path) -> None:

@@ -129,6 +129,16 @@ def test_a_constant_feature_is_not_divided_by_nothing(rng: np.random.Generator) 
     assert np.isfinite(network.function()(batch).logits).all()
 
 
+def test_scalers_of_several_scenarios_count_all_alike_whatever_their_size(rng: np.random.Generator) -> None:
+    """Batches of 50 and 10 whose means are 0 and 4 and deviations 0: the mean is 2, the deviation 2."""
+    network = PolicyNetwork(SIZES)
+    many, few = observation(rng, 50), observation(rng, 10)
+    many.glob[:, 0], few.glob[:, 0] = 0.0, 4.0
+    network.fit_scalers(tensors(many), tensors(few))
+    assert network.state_dict()["glob_mean"][0] == 2.0
+    assert network.state_dict()["glob_std"][0] == 2.0
+
+
 def test_an_input_far_out_counts_as_far_out_not_by_how_far(function: PolicyFunction, rng: np.random.Generator) -> None:
     seen = observation(rng)
     seen.glob[0] = 1e3
