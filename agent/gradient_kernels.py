@@ -218,7 +218,8 @@ def gradient(
     w, g = weights[0], sums[0]
     r, k = laid_out(w, numbers, plan), back_laid_out(w, back_numbers, back_plan)
     for b in range(len(mask)):
-        embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, k.logits[0])
+        ahead = pair[b].size if b + 1 < len(mask) else 0
+        embeddings(w, vnf[b], server[b], pair[b], ahead, glob[b], mask[b], r, k.logits[0])
         k.context[:] = _ZERO
         _back_head(w.stay_first, w.stay_first_bias, w.stay_last, d_logits[b, 0], r, k,
                    g.stay_first, g.stay_first_bias, g.stay_last, g.stay_last_bias)  # fmt: skip

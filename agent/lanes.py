@@ -94,6 +94,22 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
 
 
 @emitted
+def fetch(typing: Any, array: Any, at: Any) -> Any:
+    """Asks the caches for the numbers from `at` on, which are needed later; a place beyond the end is of no harm."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        builder.call(prefetch, [pointer, *(ir.Constant(number, k) for k in (0, 2, 1))])  # to read, second cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code
+
+
+@emitted
 def spread(typing: Any, number: Any) -> Any:
     """One number in every lane."""
 

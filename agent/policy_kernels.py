@@ -5,13 +5,14 @@
 - All weights are one record (`agent.policy_space`), transposed to [inputs, H] and padded with zeros to whole registers.
 - Products are summed up in tiles of registers (`agent.tiles`), in blocks of whole rows that stay in the first caches.
 - All else works on registers too (`agent.lanes`), a row of the table at a time.
+- The caches are asked for the next observation's pairs, 32 kB on `medium`, while one is worked on.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from agent.lanes import LANES, Lanes, greater, less, load, spread, store, total
+from agent.lanes import LANES, Lanes, fetch, greater, less, load, spread, store, total
 from agent.policy_space import BLOCK, Float32Array, Record, Records, Room, laid_out
 from agent.space import IndexArray
 from agent.tiles import product
@@ -31,10 +32,11 @@ def _standard(mean: Float32Array, scale: Float32Array, values: Float32Array, out
 
 
 @inner_fused
-def _standard_row(mean: Float32Array, scale: Float32Array, values: Float32Array, out: Float32Array) -> None:
+def _standard_row(mean: Float32Array, scale: Float32Array, values: Float32Array, out: Float32Array, ahead: int) -> None:
     """The same of a row of pairs [S·Fp]."""
     least, greatest, whole = spread(-_CLIP), spread(_CLIP), len(mean) // LANES * LANES
     for k in range(0, whole, LANES):
+        fetch(values, ahead + k)
         value = (load(values, k) - load(mean, k)) * load(scale, k)
         store(out, k, less(greater(value, least), greatest))
     for k in range(whole, len(mean)):
@@ -67,7 +69,7 @@ def _add_to_each(value: Lanes, rows: Float32Array, j: int) -> None:
 
 
 @inner_fused
-def _first_layer(w: Record, pair: Float32Array, mask: BoolArray, r: Room, logits: Float32Array) -> None:
+def _first_layer(w: Record, pair: Float32Array, ahead: int, mask: BoolArray, r: Room, logits: Float32Array) -> None:
     """The first embedding of every pair, pooled by row and column; the direct scores into `logits` [1 + V·S]."""
     vnfs, servers, features = len(r.vnfs), len(r.servers), pair.shape[1]
     block, kept = max(BLOCK // servers, 1), len(r.inputs) == len(r.first)
@@ -79,7 +81,7 @@ def _first_layer(w: Record, pair: Float32Array, mask: BoolArray, r: Room, logits
         inputs = r.inputs[at:to] if kept else r.inputs[: to - at]
         for v in range(count):
             values, out = pair[at + v * servers : to], inputs[v * servers : (v + 1) * servers]
-            _standard_row(r.mean[0], r.scale[0], values.reshape(-1), out.reshape(servers * features))
+            _standard_row(r.mean[0], r.scale[0], values.reshape(-1), out.reshape(servers * features), ahead)
         product(inputs, w.pair_weight, r.first[at:to])
         for i in range(to - at):
             direct = spread(_ZERO)
@@ -194,15 +196,19 @@ def embeddings(
     vnf: Float32Array,
     server: Float32Array,
     pair: Float32Array,
+    ahead: int,
     glob: Float32Array,
     mask: BoolArray,
     r: Room,
     logits: Float32Array,
 ) -> None:
-    """All but the heads: the context, and the scores of the moves into `logits`[1:]."""
+    """All but the heads: the context, and the scores of the moves into `logits`[1:].
+
+    The next observation's pairs begin `ahead` numbers after this one's: the caches are asked for them meanwhile.
+    """
     size, share = len(w.score), spread(_ONE / np.float32(len(mask)))
     _embed(w, vnf, server, glob, r)
-    _first_layer(w, pair, mask, r, logits)
+    _first_layer(w, pair, ahead, mask, r, logits)
     _exchange(w, r)
     _second_layer(w, mask, r, logits)
     for j in range(0, size, LANES):
@@ -227,6 +233,7 @@ def forward(
     w = weights[0]
     r = laid_out(w, numbers, plan)
     for b in range(len(mask)):
-        embeddings(w, vnf[b], server[b], pair[b], glob[b], mask[b], r, logits[b])
+        ahead = pair[b].size if b + 1 < len(mask) else 0
+        embeddings(w, vnf[b], server[b], pair[b], ahead, glob[b], mask[b], r, logits[b])
         logits[b, 0] = _head(w.stay_first, w.stay_first_bias, w.stay_last, w.stay_last_bias, r)
         values[b] = _head(w.value_first, w.value_first_bias, w.value_last, w.value_last_bias, r)
