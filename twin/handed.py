@@ -26,7 +26,8 @@ _intrinsic: Any = extending.intrinsic  # its type hints say that the compiler's 
 
 class Handed(Generic[T]):
     """A tuple of arrays, numbers and further such tuples, as it was when it was handed over; the arrays themselves may
-    change. Compiled functions read it by `opened`."""
+    change. Compiled functions read it by `opened`. Named tuples are to be of this project's modules: their classes
+    stand in the index of the compiled code that is kept, which every later process reads."""
 
     def __init__(self, value: T) -> None:
         self.value = value  # keeps the arrays alive
