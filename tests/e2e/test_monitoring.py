@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's package prometheus (make test)"),
 ]
-LEARNED_ONLY = {"The twin against no change expected"}
+LEARNED_ONLY = {"The twin against no change expected", "The twin's share in the forecast"}
 
 
 def test_prometheus_and_the_log_of_a_live_run(tmp_path: Path) -> None:
