@@ -60,7 +60,11 @@ def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun | TwinRun, Path]
     """The run, new or resumed, and the file to write."""
     output: Path | None = arguments.output
     if arguments.recipe:
-        return _from_recipe(arguments), _named(output)
+        if output is None:
+            raise InputError("train --recipe needs -o POLICY, the file to write")
+        return _from_recipe(arguments), output
+    if arguments.start:
+        raise InputError("--start goes with --from: leave it out (a recipe names its own)")
     if arguments.resume is None:
         if arguments.scenario is None or output is None:
             raise InputError("train needs a SCENARIO and -o POLICY, or --resume FILE")
@@ -84,16 +88,10 @@ def _wanted(arguments: argparse.Namespace) -> tuple[TrainingRun | TwinRun, Path]
 def _from_recipe(arguments: argparse.Namespace) -> TrainingRun:
     """The run that a recipe describes; nothing else may describe it, too."""
     also = (arguments.scenario, arguments.seed, arguments.real_steps, arguments.resume, arguments.traffic)
-    if any(value is not None for value in (*also, arguments.starts)):
+    if any(value is not None for value in (*also, arguments.starts)) or arguments.start:
         raise InputError("--recipe says on which networks, for how long and how: leave the rest out")
     torch.set_num_threads(1)  # the number of threads is part of what makes it the same policy again
     return load_recipe(arguments.recipe).begin()
-
-
-def _named(output: Path | None) -> Path:
-    if output is None:
-        raise InputError("train needs -o POLICY, the file to write")
-    return output
 
 
 def sourced(config: FrugalConfig, arguments: argparse.Namespace) -> FrugalConfig:

@@ -27,8 +27,8 @@ from twin.scenario_file import load_scenario
 def tune_policy(arguments: argparse.Namespace) -> int:
     """InputError before anything is tuned where a file cannot be read or written, or where too little was recorded."""
     output: Path | None = arguments.output
-    if arguments.scenario is None or output is None or arguments.resume is not None:
-        raise InputError("train --from JOURNAL needs a SCENARIO and -o POLICY, and no --resume")
+    if arguments.scenario is None or output is None or arguments.resume is not None or arguments.recipe:
+        raise InputError("train --from JOURNAL needs a SCENARIO and -o POLICY, and no --resume or --recipe")
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: no such folder")
     scenario = load_scenario(arguments.scenario)

@@ -75,12 +75,29 @@ def test_the_command_makes_the_same_policy_again(tmp_path: Path, monkeypatch: py
         assert (tensor == made[1].tensors[name]).all(), name
 
 
-@pytest.mark.parametrize("also", [["small"], ["--seed", "2"], ["--real-steps", "9"], ["--traffic", "held"]])
+@pytest.mark.parametrize(
+    "also", [["small"], ["--seed", "2"], ["--real-steps", "9"], ["--traffic", "held"], ["--start", "small"]]
+)
 def test_beside_a_recipe_nothing_else_says_what_to_train(
     tmp_path: Path, also: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *also, "--recipe", "medium", "-o", str(tmp_path / "p")]) == 2
     assert "leave the rest out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--recipe", "medium"], "needs -o POLICY"),
+        (["small", "--start", "medium", "-o", "{folder}/p"], "--start goes with --from"),
+        (["small", "--from", "j.db", "--recipe", "medium", "-o", "{folder}/p"], "no --resume or --recipe"),
+    ],
+)
+def test_words_that_do_not_go_together(
+    tmp_path: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *(word.format(folder=tmp_path) for word in words)]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_every_shipped_policy_has_a_recipe_and_says_so_itself() -> None:
